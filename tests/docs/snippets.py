@@ -34,7 +34,8 @@ def run_block(example: Example) -> None:
         pytest.skip(not_run["reason"])
     source = pad(example.parsed, example.line + example.parsed.line_offset)
     code = compile(source, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    # Only a block that awaits gives a coroutine; any other has already run, outside of the loop: it may call asyncio.run.
+    # Only a block that awaits gives a coroutine. Any other has already run, outside of the loop, so that it may
+    # call asyncio.run itself.
     coroutine = eval(code, example.namespace)
     if coroutine is not None:
         example.namespace["_runner"].run(coroutine)
