@@ -1,0 +1,50 @@
+"""What all stores share: the words of a search, the cursor of a page, what a session's row says of its state."""
+
+from __future__ import annotations
+
+import base64
+import json
+import unicodedata
+
+from sojourn.abc import SessionRow, TurnEnd, turn_ended_body
+from sojourn.errors import InvalidInput
+from sojourn.records import SessionStatus, TurnStatus
+
+#: Why a held turn ended when something else was said instead of resuming it.
+SUPERSEDED = "superseded by a later message"
+CANCELLED = "cancelled by request"
+DISCARDED = "discarded"
+
+
+def words(text: str) -> list[str]:
+    """The searchable words of a text: no case, no accents, letters and digits only."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    return "".join(c if c.isalnum() else " " for c in plain).split()
+
+
+def status_of(current: TurnStatus | None, queued: int, held: int) -> SessionStatus:
+    """What a session does, from its current turn and its line."""
+    if current is not None:
+        return SessionStatus(current.value)
+    if queued:
+        return SessionStatus.QUEUED
+    return SessionStatus.HELD if held else SessionStatus.IDLE
+
+
+def encode_cursor(row: SessionRow) -> str:
+    """Where the page after `row` begins."""
+    return base64.urlsafe_b64encode(f"[{row.active},{row.key}]".encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> tuple[int, int]:
+    """(last activity, key) of the row that the page begins after; raises InvalidInput."""
+    try:
+        active, key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return int(active), int(key)
+    except (ValueError, TypeError) as error:
+        raise InvalidInput("after", cursor, "a page's `next`") from error
+
+
+def ended_body(end: TurnEnd) -> str:
+    """The TURN_ENDED entry of a turn that ends without its owner."""
+    return turn_ended_body(end.status, end.reason, usage=end.usage)

@@ -1,0 +1,65 @@
+"""Opening a database file: its settings, its format, its migrations in place."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+import apsw
+
+from sojourn.errors import StorageCorrupt, StorageTooNew
+
+#: Marks a file as Sojourn's ("Sojn"), so that somebody else's database is never written to.
+APPLICATION_ID = 0x536F6A6E
+
+#: How long a statement waits for another process's write, milliseconds.
+BUSY_TIMEOUT_MS = 15_000
+
+
+@cache
+def migrations() -> tuple[str, ...]:
+    """The numbered scripts in order; the format of a database is how many of them it has seen."""
+    folder = resources.files(__package__) / "migrations"
+    found = sorted(item.name for item in folder.iterdir() if item.name.endswith(".sql"))
+    return tuple((folder / name).read_text(encoding="utf-8") for name in found)
+
+
+def connect(path: str, *, vfs: str | None = None, synchronous: str = "FULL", read_only: bool = False) -> apsw.Connection:
+    """A connection with the settings that Sojourn relies on."""
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(path, flags=flags, vfs=vfs)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        # deleted text is overwritten with zeros, not merely forgotten
+        connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("PRAGMA cache_size = -16000")
+    return connection
+
+
+def migrate(connection: apsw.Connection, where: str) -> None:
+    """Bring the database to this version's format; raises StorageTooNew, StorageCorrupt."""
+    scripts = migrations()
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        found = _pragma(connection, "user_version")
+        mark = _pragma(connection, "application_id")
+        tables = next(iter(connection.execute("SELECT count(*) FROM sqlite_schema")))[0]
+        if tables and mark != APPLICATION_ID:
+            raise StorageCorrupt(where, "it is a database, but not one of Sojourn's")
+        if found > len(scripts):
+            raise StorageTooNew(where, found, len(scripts))
+        for script in scripts[found:]:
+            connection.execute(script)
+        if found < len(scripts):
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {len(scripts)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _pragma(connection: apsw.Connection, name: str) -> int:
+    return int(next(iter(connection.execute(f"PRAGMA {name}")))[0])

@@ -1,0 +1,253 @@
+-- The columns of a session are always read in this order: rows.py takes them by place.
+
+-- name: session_by_id
+SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
+       (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
+       s.first, s.turns, s.current, s.queued, s.held
+FROM sessions s WHERE s.user = ? AND s.id = ?;
+
+-- name: session_by_key
+SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
+       (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
+       s.first, s.turns, s.current, s.queued, s.held
+FROM sessions s WHERE s.key = ? AND s.id IS NOT NULL;
+
+-- name: page
+SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
+       (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
+       s.first, s.turns, s.current, s.queued, s.held
+FROM sessions s WHERE s.user = ? AND s.id IS NOT NULL AND (s.active, s.key) < (?, ?)
+ORDER BY s.active DESC, s.key DESC LIMIT ?;
+
+-- name: page_found
+-- What is before `first` was reset and only waits to be purged.
+SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
+       (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
+       s.first, s.turns, s.current, s.queued, s.held
+FROM (SELECT DISTINCT coalesce(l.session, -f.rowid) AS key
+      FROM search f LEFT JOIN log l ON l.id = f.rowid
+      WHERE search MATCH ?
+        AND (l.id IS NULL OR l.seq >= (SELECT first FROM sessions WHERE key = l.session))) found
+JOIN sessions s ON s.key = found.key
+WHERE s.user = ? AND s.id IS NOT NULL AND (s.active, s.key) < (?, ?)
+ORDER BY s.active DESC, s.key DESC LIMIT ?;
+
+-- name: create
+INSERT INTO sessions (user, id, title, created, active, parent) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: count_up
+UPDATE counters SET value = value + ? WHERE name = 'sessions';
+
+-- name: count
+SELECT value FROM counters WHERE name = 'sessions';
+
+-- name: rename
+UPDATE sessions SET title = ?, active = max(active, ?) WHERE key = ?;
+
+-- name: index
+INSERT INTO search (rowid, owner, text) VALUES (?, ?, ?);
+
+-- name: unindex
+INSERT INTO search (search, rowid, owner, text) VALUES ('delete', ?, ?, ?);
+
+-- name: bury
+UPDATE sessions SET id = NULL, title = NULL, status = 'gone', owner = NULL, current = NULL, usage = '{}',
+       fence = fence + 1 WHERE key = ?;
+
+-- name: to_purge
+INSERT INTO purges (session, whole, builder) VALUES (?, ?, ?)
+ON CONFLICT (session) DO UPDATE SET whole = max(whole, excluded.whole), builder = excluded.builder;
+
+-- name: reset
+UPDATE sessions SET first = version + 1, first_turn = turns + 1, fence = fence + 1, owner = NULL, current = NULL,
+       queued = 0, held = 0, messages = 0, status = 'idle', active = max(active, ?) WHERE key = ?;
+
+-- name: empty_inbox
+DELETE FROM inbox WHERE session = ?;
+
+-- name: next_purge
+SELECT p.session, p.whole, p.builder, s.user, s.first, s.first_turn
+FROM purges p JOIN sessions s ON s.key = p.session;
+
+-- name: purge_log
+SELECT id, kind, text FROM log WHERE session = ? AND seq < ? ORDER BY seq LIMIT ?;
+
+-- name: purge_entry
+DELETE FROM log WHERE id = ?;
+
+-- name: purge_effects
+DELETE FROM effects WHERE (session, seq, call) IN (SELECT session, seq, call FROM effects WHERE session = ? AND seq < ? LIMIT ?);
+
+-- name: purge_turns
+DELETE FROM turns WHERE (session, turn) IN (SELECT session, turn FROM turns WHERE session = ? AND turn < ? LIMIT ?);
+
+-- name: purge_inbox
+DELETE FROM inbox WHERE id IN (SELECT id FROM inbox WHERE session = ? LIMIT ?);
+
+-- name: purge_session
+DELETE FROM sessions WHERE key = ?;
+
+-- name: purged
+DELETE FROM purges WHERE session = ?;
+
+-- name: last_end
+SELECT max(seq) FROM log WHERE session = ? AND kind = 'turn_ended' AND seq >= ?;
+
+-- name: end_after
+SELECT seq FROM log WHERE session = ? AND kind = 'turn_ended' AND seq >= ? ORDER BY seq LIMIT 1;
+
+-- name: spoken_between
+SELECT 1 FROM log WHERE session = ? AND seq > ? AND seq < ? AND kind IN ('turn_opened', 'message', 'tool_result') LIMIT 1;
+
+-- name: copy_log
+INSERT INTO log (session, seq, kind, turn, body, text, created)
+SELECT ?, seq, kind, turn, body, text, created FROM log WHERE session = ? AND seq > ? AND seq <= ? ORDER BY seq;
+
+-- name: copy_search
+INSERT INTO search (rowid, owner, text)
+SELECT id, ?, text FROM log
+WHERE session = ? AND seq > ? AND seq <= ? AND text <> '' AND kind IN ('turn_opened', 'message');
+
+-- name: copy_open_effects
+INSERT INTO effects SELECT ?, seq, call, tool, digest, status FROM effects
+WHERE session = ? AND status = 'started' AND seq >= ? AND seq <= ?;
+
+-- name: copied
+SELECT coalesce(sum(kind IN ('turn_opened', 'message', 'tool_result')), 0), coalesce(max(turn), 0)
+FROM log WHERE session = ?;
+
+-- name: reveal
+UPDATE sessions SET id = ?, title = ?, active = ?, messages = ?, usage = ?, version = ?, first = ?, turns = ?,
+       status = 'idle', position = 0 WHERE key = ?;
+
+-- name: first_turn
+UPDATE sessions SET first_turn = ? WHERE key = ?;
+
+-- name: turn_by_key
+SELECT turn, status, attempts, key, digest, accepted, started, ended, reason, usage, opened_seq, ended_seq, cancel
+FROM turns WHERE session = ?1 AND key = ?2 AND turn >= (SELECT first_turn FROM sessions WHERE key = ?1);
+
+-- name: turn
+SELECT turn, status, attempts, key, digest, accepted, started, ended, reason, usage, opened_seq, ended_seq, cancel
+FROM turns WHERE session = ?1 AND turn = ?2 AND turn >= (SELECT first_turn FROM sessions WHERE key = ?1);
+
+-- name: turns
+SELECT turn, status, attempts, key, digest, accepted, started, ended, reason, usage, opened_seq, ended_seq, cancel
+FROM turns WHERE session = ?1 AND turn >= (SELECT first_turn FROM sessions WHERE key = ?1) ORDER BY turn;
+
+-- name: held_turns
+SELECT turn FROM turns WHERE session = ?1 AND status = 'held'
+AND turn >= (SELECT first_turn FROM sessions WHERE key = ?1) ORDER BY turn;
+
+-- name: insert_turn
+INSERT INTO turns (session, turn, status, attempts, key, digest, accepted, started, ended, reason, usage, opened_seq,
+                   ended_seq, cancel)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0);
+
+-- name: line_up
+UPDATE sessions SET title = coalesce(title, ?), turns = ?, queued = queued + 1, position = position + 1,
+       status = CASE status WHEN 'idle' THEN 'queued' WHEN 'held' THEN 'queued' ELSE status END,
+       active = max(active, ?) WHERE key = ?
+RETURNING position;
+
+-- name: insert_input
+INSERT INTO inbox (session, position, turn, body, text) VALUES (?, ?, ?, ?, ?);
+
+-- name: open_fresh
+UPDATE sessions SET title = coalesce(title, ?), turns = turns + 1, current = turns + 1, version = version + 1,
+       messages = messages + 1, owner = ?, fence = fence + 1, status = 'running', active = max(active, ?) WHERE key = ?;
+
+-- name: insert_entry
+INSERT INTO log (session, seq, kind, turn, body, text, created) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: tail
+SELECT seq, kind, turn, body, text, created FROM log WHERE session = ? AND seq > ? AND seq >= ? ORDER BY seq;
+
+-- name: open_effects
+SELECT seq, call, tool, status FROM effects WHERE session = ? AND status = 'started' AND seq >= ? ORDER BY seq, call;
+
+-- name: next_input
+SELECT id, turn, body, text FROM inbox WHERE session = ? AND state = 'queued' ORDER BY position LIMIT 1;
+
+-- name: take_input
+DELETE FROM inbox WHERE id = ?;
+
+-- name: open_queued
+UPDATE sessions SET current = ?, version = version + 1, messages = messages + 1, queued = queued - 1, owner = ?,
+       fence = fence + 1, status = 'running', active = max(active, ?) WHERE key = ?;
+
+-- name: start_turn
+UPDATE turns SET status = 'running', attempts = 1, started = ?, opened_seq = ? WHERE session = ? AND turn = ?;
+
+-- name: take_over
+UPDATE sessions SET owner = ?, fence = fence + 1, status = 'running', active = max(active, ?) WHERE key = ?;
+
+-- name: run_again
+UPDATE turns SET status = 'running' WHERE session = ? AND turn = ?;
+
+-- name: step
+UPDATE sessions SET version = version + ?, messages = messages + ?, usage = coalesce(?, usage), active = max(active, ?)
+WHERE key = ? AND fence = ? AND owner = ? AND version = ? AND current = ? AND status = 'running'
+RETURNING queued, held;
+
+-- name: release
+UPDATE sessions SET owner = NULL, current = ?, status = ? WHERE key = ?;
+
+-- name: end_turn
+UPDATE turns SET status = ?, ended = ?, reason = ?, usage = ?, ended_seq = ?, attempts = coalesce(?, attempts)
+WHERE session = ? AND turn = ?;
+
+-- name: attempt
+UPDATE turns SET attempts = ? WHERE session = ? AND turn = ?;
+
+-- name: cancel_asked
+SELECT 1 FROM turns WHERE session = ? AND turn = ? AND cancel AND status = 'running';
+
+-- name: insert_effect
+INSERT INTO effects (session, seq, call, tool, digest, status) VALUES (?, ?, ?, ?, ?, 'started');
+
+-- name: finish_effect
+UPDATE effects SET status = ? WHERE session = ? AND seq = ? AND call = ?;
+
+-- name: ask_cancel
+UPDATE turns SET cancel = 1 WHERE session = ? AND turn = ?;
+
+-- name: drop_input
+DELETE FROM inbox WHERE session = ? AND turn = ? RETURNING state;
+
+-- name: line_changed
+UPDATE sessions SET queued = ?, held = ?, status = ?, active = max(active, ?) WHERE key = ?;
+
+-- name: end_current
+UPDATE sessions SET current = NULL, owner = NULL, fence = fence + 1, version = version + 1 WHERE key = ?;
+
+-- name: hold_line
+UPDATE inbox SET state = 'held' WHERE session = ?;
+
+-- name: hold_turns
+UPDATE turns SET status = 'held' WHERE session = ? AND turn IN (SELECT turn FROM inbox WHERE session = ?1);
+
+-- name: unhold_input
+UPDATE inbox SET state = 'queued' WHERE session = ? AND turn = ? AND state = 'held' RETURNING id;
+
+-- name: unhold_turn
+UPDATE turns SET status = 'queued' WHERE session = ? AND turn = ?;
+
+-- name: inbox
+SELECT position, turn, body, text, state FROM inbox WHERE session = ? ORDER BY position;
+
+-- name: runnable
+SELECT user, id, owner, key FROM sessions WHERE status IN ('queued', 'running') ORDER BY active;
+
+-- name: my_cancels
+SELECT t.session, t.turn FROM turns t JOIN sessions s ON s.key = t.session
+WHERE t.cancel AND t.status = 'running' AND s.owner = ? AND s.current = t.turn;
+
+-- name: effects
+SELECT seq, call, tool, status FROM effects WHERE session = ? AND seq >= ? ORDER BY seq, call;
+
+-- name: join
+INSERT INTO nodes (joined) VALUES (?);
+
+-- name: leave
+UPDATE nodes SET left = ? WHERE node = ?;

@@ -1,0 +1,123 @@
+"""One thread that writes: whatever all sessions have asked for while it was busy goes into the next commit together."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+import apsw
+
+from sojourn.abc import StaleClaim
+from sojourn.errors import RuntimeClosed, SojournError
+from sojourn.stores.sqlite.faults import translated
+
+T = TypeVar("T")
+
+#: One operation inside a transaction. It raises SojournError or StaleClaim only before its first change.
+Operation = Callable[[apsw.Connection], T]
+_Job = tuple[Operation[Any], "asyncio.Future[Any]"]
+
+#: The most operations in one commit, so that the first of them does not wait for thousands.
+MAX_BATCH = 256
+
+
+class Writer:
+    """Group commit: operations queue, one thread runs all that wait in one transaction, and answers after the commit.
+
+    An operation that is refused fails alone. A commit that fails, fails every operation in it; then each is tried once
+    more by itself, so that only the one at fault is refused.
+    """
+
+    def __init__(self, connection: apsw.Connection, where: str) -> None:
+        self._connection = connection
+        self._where = where
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="sojourn-writer", daemon=True)
+        self._thread.start()
+
+    async def do(self, operation: Operation[T]) -> T:
+        """Run the operation in the next commit; returns when it is durable."""
+        return await self.submit(operation)
+
+    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
+        """As `do`, in the order of the calls; giving up the future does not undo the operation."""
+        if self._closed:
+            raise RuntimeClosed
+        done: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put((operation, done))
+        return done
+
+    async def close(self) -> None:
+        """Finish what is queued and stop the thread."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        await self._loop.run_in_executor(None, self._thread.join)
+
+    # -- on the writer's thread
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch, more = self._gather(first)
+            answers = self._commit(batch)
+            if answers is None:
+                answers = [answer for job in batch for answer in self._commit([job], alone=True) or ()]
+            self._answer(batch, answers)
+            if not more:
+                return
+
+    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
+        batch = [first]
+        while len(batch) < MAX_BATCH:
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                break
+            if job is None:
+                return batch, False
+            batch.append(job)
+        return batch, True
+
+    def _commit(self, batch: Sequence[_Job], *, alone: bool = False) -> list[Any] | None:
+        """The answers of a committed batch (an exception stands for a refusal); None if it has to be taken apart."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            answers = [_attempt(operation, connection) for operation, _ in batch]
+            connection.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the callers must hear of it
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if not alone and len(batch) > 1:
+                return None
+            return [translated(error, self._where) if isinstance(error, apsw.Error) else error]
+        return answers
+
+    def _answer(self, batch: Sequence[_Job], answers: Sequence[Any]) -> None:
+        futures = [done for _, done in batch]
+        try:
+            self._loop.call_soon_threadsafe(_settle, futures, answers)
+        except RuntimeError:
+            pass  # the loop is closed: nobody is left to be told
+
+
+def _attempt(operation: Operation[Any], connection: apsw.Connection) -> Any:
+    try:
+        return operation(connection)
+    except (SojournError, StaleClaim) as refusal:
+        return refusal
+
+
+def _settle(futures: Sequence[asyncio.Future[Any]], answers: Sequence[Any]) -> None:
+    for done, answer in zip(futures, answers, strict=True):
+        if done.done():
+            continue
+        if isinstance(answer, BaseException):
+            done.set_exception(answer)
+        else:
+            done.set_result(answer)
