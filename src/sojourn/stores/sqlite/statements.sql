@@ -26,7 +26,7 @@ SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
        s.first, s.turns, s.current, s.queued, s.held
 FROM (SELECT DISTINCT coalesce(l.session, -f.rowid) AS key
       FROM search f LEFT JOIN log l ON l.id = f.rowid
-      WHERE search MATCH ?
+      WHERE f.search MATCH ?
         AND (l.id IS NULL OR l.seq >= (SELECT first FROM sessions WHERE key = l.session))) found
 JOIN sessions s ON s.key = found.key
 WHERE s.user = ? AND s.id IS NOT NULL AND (s.active, s.key) < (?, ?)

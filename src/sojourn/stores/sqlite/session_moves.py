@@ -1,0 +1,199 @@
+"""Sessions as wholes, each move inside one transaction of the writer: create, rename, reset, delete, purge, copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import apsw
+
+from sojourn.abc import Entry, SessionRow, TurnRow
+from sojourn.errors import ForkPointInvalid, SessionExists, SessionNotFound
+from sojourn.records import EntryKind
+from sojourn.stores.sqlite import rows
+from sojourn.stores.sqlite.rows import INDEXED, SQL, one, owner_term
+from sojourn.stores.sqlite.turn_moves import Node, log
+from sojourn.stores.sqlite.turn_moves import create as create_row
+
+#: How many log entries are copied in one transaction, so that copying a long session stalls nobody.
+PIECE = 200
+
+
+def create(connection: apsw.Connection, user: str, id: str, title: str | None, now: int) -> SessionRow:
+    """See SessionStore.create."""
+    if one(connection, "session_by_id", user, id):
+        raise SessionExists(id)
+    return create_row(connection, user, id, title, now)
+
+
+def rename(connection: apsw.Connection, user: str, id: str, title: str, now: int) -> SessionRow:
+    """See SessionStore.rename."""
+    row = rows.find(connection, user, id)
+    if row.title:
+        connection.execute(SQL["unindex"], (-row.key, owner_term(user), row.title))
+    connection.execute(SQL["rename"], (title, now, row.key))
+    connection.execute(SQL["index"], (-row.key, owner_term(user), title))
+    row.title, row.active = title, max(row.active, now)
+    return row
+
+
+def reset(connection: apsw.Connection, user: str, id: str, now: int) -> SessionRow:
+    """See SessionStore.reset."""
+    row = rows.find(connection, user, id)
+    connection.execute(SQL["reset"], (now, row.key))
+    connection.execute(SQL["empty_inbox"], (row.key,))
+    connection.execute(SQL["to_purge"], (row.key, 0, None))
+    connection.execute("UPDATE sessions SET version = version + 1 WHERE key = ?", (row.key,))
+    log(connection, row, row.version + 1, Entry(0, EntryKind.SESSION_RESET, 0, "{}"), now)
+    return rows.find(connection, user, id)
+
+
+def delete(connection: apsw.Connection, user: str, id: str) -> bool:
+    """See SessionStore.delete."""
+    found = one(connection, "session_by_id", user, id)
+    if found is None:
+        return False
+    row = rows.session(found)
+    if row.title:
+        connection.execute(SQL["unindex"], (-row.key, owner_term(user), row.title))
+    connection.execute(SQL["bury"], (row.key,))
+    connection.execute(SQL["count_up"], (-1,))
+    connection.execute(SQL["to_purge"], (row.key, 1, None))
+    return True
+
+
+def purge(connection: apsw.Connection, node: Node, limit: int) -> bool:
+    """See SessionStore.purge."""
+    for session, whole, builder, user, first, first_turn in connection.execute(SQL["next_purge"]).fetchall():
+        if builder is not None and (builder == node.number or not node.is_dead(builder)):
+            continue
+        everything = 1 << 62
+        before, before_turn = (everything, everything) if whole else (first, first_turn)
+        if _purge_rows(connection, session, user, before, before_turn, whole, limit) < limit:
+            connection.execute(SQL["purged"], (session,))
+            if whole:
+                connection.execute(SQL["purge_session"], (session,))
+        return True
+    return False
+
+
+def _purge_rows(
+    connection: apsw.Connection, session: int, user: str, before: int, before_turn: int, whole: int, limit: int
+) -> int:
+    entries = connection.execute(SQL["purge_log"], (session, before, limit)).fetchall()
+    for number, kind, text in entries:
+        if text and kind in INDEXED:
+            connection.execute(SQL["unindex"], (number, owner_term(user), text))
+        connection.execute(SQL["purge_entry"], (number,))
+    gone = len(entries)
+    for name, arguments in (
+        ("purge_effects", (session, before, limit)),
+        ("purge_turns", (session, before_turn, limit)),
+        *([("purge_inbox", (session, limit))] if whole else []),
+    ):
+        before_changes = connection.total_changes()
+        connection.execute(SQL[name], arguments)
+        gone = max(gone, connection.total_changes() - before_changes)
+    return gone
+
+
+# ------------------------------------------------------------------------------------------------------------- copying
+
+
+@dataclass(slots=True)
+class Copy:
+    """A copy in the making: unreachable until it is revealed, purged if its maker dies."""
+
+    source: SessionRow
+    child: SessionRow
+    cut: int
+
+
+def begin_fork(
+    connection: apsw.Connection, node: Node, user: str, id: str, new_id: str, *, at: int | None, now: int
+) -> Copy:
+    """Find where to cut and make the empty, unreachable copy."""
+    parent = rows.find(connection, user, id)
+    if one(connection, "session_by_id", user, new_id):
+        raise SessionExists(new_id)
+    cut = _cut(connection, parent, at)
+    child = begin_copy(connection, node, user, now, parent.key)
+    return Copy(parent, child, cut)
+
+
+def begin_copy(connection: apsw.Connection, node: Node, user: str, now: int, parent: int | None = None) -> SessionRow:
+    """An empty session that nobody can reach yet."""
+    child = create_row(connection, user, None, None, now, parent)
+    connection.execute(SQL["to_purge"], (child.key, 1, node.number))
+    return child
+
+
+def _cut(connection: apsw.Connection, parent: SessionRow, at: int | None) -> int:
+    if at is None:
+        (end,) = one(connection, "last_end", parent.key, parent.first)
+        return int(end) if end is not None else parent.first - 1
+    found = one(connection, "end_after", parent.key, max(at, parent.first))
+    if found is None or at < parent.first or one(connection, "spoken_between", parent.key, at, found[0]):
+        raise ForkPointInvalid(parent.id, at)
+    return int(found[0])
+
+
+def copy_piece(connection: apsw.Connection, copy: Copy, after: int) -> int:
+    """Copy the entries behind `after`; returns how far it came."""
+    source = rows.find(connection, copy.source.user, copy.source.id)
+    if (source.key, source.first) != (copy.source.key, copy.source.first):
+        raise SessionNotFound(copy.source.id)  # deleted or reset meanwhile
+    upto = min(after + PIECE, copy.cut)
+    connection.execute(SQL["copy_log"], (copy.child.key, source.key, after, upto))
+    connection.execute(SQL["copy_search"], (owner_term(source.user), copy.child.key, after, upto))
+    return upto
+
+
+def finish_fork(connection: apsw.Connection, copy: Copy, new_id: str, title: str | None, now: int) -> SessionRow:
+    """Make the whole copy reachable."""
+    messages, turns = one(connection, "copied", copy.child.key)
+    connection.execute(
+        SQL["copy_open_effects"], (copy.child.key, copy.source.key, copy.source.first, copy.cut)
+    )
+    row = copy.child
+    row.id, row.title, row.active, row.messages, row.turns = new_id, title, now, messages, turns
+    row.version, row.first = copy.cut, copy.source.first
+    return reveal(connection, row)
+
+
+def insert_piece(connection: apsw.Connection, child: SessionRow, entries: Sequence[Entry]) -> None:
+    """Write some entries of an imported session, as they were."""
+    for entry in entries:
+        log(connection, child, entry.seq, entry, entry.created)
+
+
+def finish_insert(connection: apsw.Connection, child: SessionRow, row: SessionRow, turns: Sequence[TurnRow]) -> SessionRow:
+    """Make an imported session reachable."""
+    for turn in turns:
+        connection.execute(SQL["insert_turn"], (child.key, *rows.turn_values(turn)))
+    connection.execute("UPDATE sessions SET created = ? WHERE key = ?", (row.created, child.key))
+    child.id, child.title, child.active, child.messages = row.id, row.title, row.active, row.messages
+    child.usage, child.version, child.first, child.turns = row.usage, row.version, row.first, row.turns
+    return reveal(connection, child)
+
+
+def reveal(connection: apsw.Connection, row: SessionRow) -> SessionRow:
+    """Give a finished copy its id."""
+    if one(connection, "session_by_id", row.user, row.id):
+        raise SessionExists(row.id)
+    connection.execute(
+        SQL["reveal"],
+        (row.id, row.title, row.active, row.messages, row.usage, row.version, row.first, row.turns, row.key),
+    )
+    if row.title:
+        connection.execute(SQL["index"], (-row.key, owner_term(row.user), row.title))
+    connection.execute(SQL["purged"], (row.key,))
+    connection.execute(SQL["count_up"], (1,))
+    return rows.find(connection, row.user, row.id)
+
+
+def abandon_copy(connection: apsw.Connection, child: SessionRow) -> None:
+    """Leave a copy that will not be finished to the purge."""
+    connection.execute(SQL["to_purge"], (child.key, 1, None))
+
+

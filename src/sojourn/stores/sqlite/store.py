@@ -1,0 +1,326 @@
+"""The SQLite store: one file, one writer thread with group commit, readers beside it, any number of processes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import apsw
+
+from sojourn.abc import (
+    Accepted,
+    Acquired,
+    Append,
+    Appended,
+    Cancelled,
+    Claim,
+    Entry,
+    InputRow,
+    NewInput,
+    Runnable,
+    SessionRow,
+    SessionStore,
+    TurnRow,
+)
+from sojourn.errors import RuntimeClosed, TurnNotFound
+from sojourn.records import Effect, EntryKind
+from sojourn.stores.common import decode_cursor, encode_cursor, words
+from sojourn.stores.sqlite import rows, session_moves, turn_moves
+from sojourn.stores.sqlite.faults import translated
+from sojourn.stores.sqlite.nodes import NodeLocks
+from sojourn.stores.sqlite.rows import SQL, one, owner_term
+from sojourn.stores.sqlite.schema import connect, migrate
+from sojourn.stores.sqlite.turn_moves import Node
+from sojourn.stores.sqlite.writer import Operation, Writer
+
+T = TypeVar("T")
+
+#: Before the newest session: any real (last activity, key) is smaller.
+_TOP = (1 << 62, 1 << 62)
+
+
+class SqliteStore(SessionStore):
+    """Sessions in one SQLite file."""
+
+    def __init__(self, path: str, *, vfs: str | None = None, synchronous: str = "FULL", readers: int = 2) -> None:
+        self._path, self._vfs, self._synchronous = path, vfs, synchronous
+        self._locks = NodeLocks(path)
+        self._node = Node(0, self._locks.is_dead)
+        self._writer: Writer | None = None
+        self._writing: apsw.Connection | None = None
+        self._pulse: apsw.Connection | None = None
+        self._readers: ThreadPoolExecutor | None = None
+        self._reader_count = readers
+        self._local = threading.local()
+        self._reading: list[apsw.Connection] = []
+
+    # -- life
+
+    async def open(self) -> int:
+        self._readers = ThreadPoolExecutor(self._reader_count, thread_name_prefix="sojourn-reader")
+        loop = asyncio.get_running_loop()
+        self._writing = await loop.run_in_executor(self._readers, self._join)
+        self._pulse = connect(self._path, vfs=self._vfs, read_only=True)
+        self._writer = Writer(self._writing, self._path)
+        return self._node.number
+
+    def _join(self) -> apsw.Connection:
+        connection: apsw.Connection | None = None
+        try:
+            connection = connect(self._path, vfs=self._vfs, synchronous=self._synchronous)
+            migrate(connection, self._path)
+            connection.execute(SQL["join"], (time.time_ns() // 1_000_000,))
+            self._node.number = connection.last_insert_rowid()
+            self._locks.hold(self._node.number)
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, apsw.Error):
+                raise translated(error, self._path) from error
+            raise
+        return connection
+
+    async def close(self) -> None:
+        if self._writer is None:
+            return
+        node, now = self._node.number, time.time_ns() // 1_000_000
+        await self._writer.do(lambda connection: connection.execute(SQL["leave"], (now, node)).fetchall())
+        await self._stop()
+        self._locks.release()
+
+    async def abandon(self) -> None:
+        """Stop as a killed process does, for tests: nothing is handed back, only the kernel lets the lock go."""
+        await self._stop()
+        self._locks.release(tidy=False)
+
+    async def _stop(self) -> None:
+        writer, readers, self._writer, self._readers = self._writer, self._readers, None, None
+        if writer is None or readers is None:
+            return
+        await writer.close()
+        await asyncio.get_running_loop().run_in_executor(None, readers.shutdown)
+        for connection in (*self._reading, self._pulse, self._writing):
+            if connection is not None:
+                connection.close()
+        self._reading.clear()
+
+    def foreign_changes(self) -> int:
+        if self._pulse is None or self._writer is None:
+            return 0
+        return int(next(iter(self._pulse.execute("PRAGMA data_version")))[0])
+
+    # -- how they run
+
+    async def _write(self, operation: Operation[T]) -> T:
+        if self._writer is None:
+            raise RuntimeClosed
+        return await self._writer.do(operation)
+
+    async def _read(self, operation: Operation[T]) -> T:
+        if self._readers is None:
+            raise RuntimeClosed
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._snapshot, operation)
+
+    def _snapshot(self, operation: Callable[[apsw.Connection], T]) -> T:
+        """Run a read on this thread's connection, all of it as of one moment."""
+        try:
+            connection: apsw.Connection | None = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = self._local.connection = connect(self._path, vfs=self._vfs, read_only=True)
+                self._reading.append(connection)
+            with connection:
+                return operation(connection)
+        except apsw.Error as error:
+            raise translated(error, self._path) from error
+
+    # -- sessions
+
+    async def create(self, user: str, id: str, *, title: str | None, now: int) -> SessionRow:
+        return await self._write(lambda connection: session_moves.create(connection, user, id, title, now))
+
+    async def get(self, user: str, id: str) -> SessionRow:
+        return await self._read(lambda connection: rows.find(connection, user, id))
+
+    async def page(
+        self, user: str, *, query: str | None = None, limit: int = 20, after: str | None = None
+    ) -> tuple[Sequence[SessionRow], str | None]:
+        active, key = decode_cursor(after) if after else _TOP
+        name, arguments = "page", (user, active, key, limit + 1)
+        if query is not None and query.strip():
+            wanted = words(query)
+            if not wanted:
+                return [], None
+            name, arguments = "page_found", (_match(user, wanted), *arguments)  # type: ignore[assignment]
+        found = await self._read(lambda connection: connection.execute(SQL[name], arguments).fetchall())
+        page = [rows.session(row) for row in found[:limit]]
+        return page, encode_cursor(page[-1]) if len(found) > limit else None
+
+    async def count(self) -> int:
+        return int(await self._read(lambda connection: one(connection, "count")[0]))
+
+    async def rename(self, user: str, id: str, title: str, now: int) -> SessionRow:
+        return await self._write(lambda connection: session_moves.rename(connection, user, id, title, now))
+
+    async def reset(self, user: str, id: str, now: int) -> SessionRow:
+        return await self._write(lambda connection: session_moves.reset(connection, user, id, now))
+
+    async def delete(self, user: str, id: str) -> bool:
+        return await self._write(lambda connection: session_moves.delete(connection, user, id))
+
+    async def purge(self, limit: int = 200) -> bool:
+        more = await self._write(lambda connection: session_moves.purge(connection, self._node, limit))
+        if not more and self._readers is not None:
+            # what was deleted still lies in the write-ahead log until that is written over
+            await asyncio.get_running_loop().run_in_executor(self._readers, self._truncate)
+        return more
+
+    def _truncate(self) -> None:
+        connection = connect(self._path, vfs=self._vfs, synchronous=self._synchronous)
+        try:
+            connection.set_busy_timeout(0)
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            pass  # somebody reads an old state; the next purge tries again
+        finally:
+            connection.close()
+
+    async def fork(self, user: str, id: str, new_id: str, *, at: int | None, title: str | None, now: int) -> SessionRow:
+        copy = await self._write(
+            lambda connection: session_moves.begin_fork(connection, self._node, user, id, new_id, at=at, now=now)
+        )
+        try:
+            done = copy.source.first - 1
+            while done < copy.cut:
+                done = await self._write(lambda connection, after=done: session_moves.copy_piece(connection, copy, after))  # type: ignore[misc]
+            return await self._write(lambda connection: session_moves.finish_fork(connection, copy, new_id, title, now))
+        except BaseException:
+            await asyncio.shield(self._write(lambda connection: session_moves.abandon_copy(connection, copy.child)))
+            raise
+
+    async def insert(self, row: SessionRow, entries: Sequence[Entry], turns: Sequence[TurnRow]) -> SessionRow:
+        child = await self._write(
+            lambda connection: session_moves.begin_copy(connection, self._node, row.user, row.created)
+        )
+        try:
+            for at in range(0, len(entries), session_moves.PIECE):
+                piece = entries[at : at + session_moves.PIECE]
+                await self._write(lambda connection, piece=piece: session_moves.insert_piece(connection, child, piece))  # type: ignore[misc]
+            return await self._write(lambda connection: session_moves.finish_insert(connection, child, row, turns))
+        except BaseException:
+            await asyncio.shield(self._write(lambda connection: session_moves.abandon_copy(connection, child)))
+            raise
+
+    # -- turns
+
+    async def accept(self, new: NewInput, claim: Claim | None) -> Accepted:
+        return await self._write(lambda connection: turn_moves.accept(connection, self._node, new, claim))
+
+    async def acquire(self, user: str, id: str, claim: Claim, now: int) -> Acquired | None:
+        return await self._write(lambda connection: turn_moves.acquire(connection, self._node, user, id, claim, now))
+
+    async def append(self, write: Append) -> Appended:
+        return await self._write(lambda connection: turn_moves.append(connection, self._node, write))
+
+    async def request_cancel(self, user: str, id: str, turn: int | None, *, clear: bool, now: int) -> Cancelled:
+        return await self._write(
+            lambda connection: turn_moves.request_cancel(connection, self._node, user, id, turn, clear=clear, now=now)
+        )
+
+    async def resume(self, user: str, id: str) -> Sequence[int]:
+        return await self._write(lambda connection: turn_moves.resume(connection, user, id))
+
+    async def discard(self, user: str, id: str, turn: int | None, now: int) -> Sequence[int]:
+        return await self._write(lambda connection: turn_moves.discard(connection, user, id, turn, now))
+
+    async def runnable(self, limit: int = 20) -> Sequence[Runnable]:
+        def read(connection: apsw.Connection) -> Sequence[Runnable]:
+            found: list[Runnable] = []
+            for user, id, owner, _ in connection.execute(SQL["runnable"]):
+                if owner is None or (owner != self._node.number and self._locks.is_dead(owner)):
+                    found.append(Runnable(user, id))
+                if len(found) == limit:
+                    break
+            return found
+
+        return await self._read(read)
+
+    async def cancels(self) -> Sequence[tuple[int, int]]:
+        return await self._read(lambda connection: connection.execute(SQL["my_cancels"], (self._node.number,)).fetchall())
+
+    # -- reads
+
+    async def entries(
+        self,
+        user: str,
+        id: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        newest: bool = False,
+        kinds: frozenset[EntryKind] | None = None,
+    ) -> Sequence[Entry]:
+        chosen = "AND kind IN ('" + "', '".join(sorted(kinds)) + "')" if kinds else ""
+        sql = (
+            "SELECT seq, kind, turn, body, text, created FROM log "  # noqa: S608 - only our own enum goes in
+            f"WHERE session = ? AND seq > ? AND seq < ? {chosen} ORDER BY seq {'DESC' if newest else ''} LIMIT ?"
+        )
+
+        def read(connection: apsw.Connection) -> list[Entry]:
+            row = rows.find(connection, user, id)
+            bounds = (row.key, max(after, row.first - 1), _TOP[0] if before is None else before)
+            found = connection.execute(sql, (*bounds, -1 if limit is None else limit)).fetchall()
+            return [rows.entry(item) for item in (reversed(found) if newest else found)]
+
+        return await self._read(read)
+
+    async def load(self, user: str, id: str) -> tuple[SessionRow, Sequence[Entry]] | None:
+        def read(connection: apsw.Connection) -> tuple[SessionRow, Sequence[Entry]] | None:
+            found = one(connection, "session_by_id", user, id)
+            if found is None:
+                return None
+            row = rows.session(found)
+            return row, [rows.entry(item) for item in connection.execute(SQL["tail"], (row.key, 0, row.first))]
+
+        return await self._read(read)
+
+    async def turn(self, user: str, id: str, turn: int) -> TurnRow:
+        def read(connection: apsw.Connection) -> TurnRow:
+            found = one(connection, "turn", rows.find(connection, user, id).key, turn)
+            if found is None:
+                raise TurnNotFound(id, turn)
+            return rows.turn(found)
+
+        return await self._read(read)
+
+    async def turns(self, user: str, id: str) -> Sequence[TurnRow]:
+        def read(connection: apsw.Connection) -> Sequence[TurnRow]:
+            key = rows.find(connection, user, id).key
+            return [rows.turn(found) for found in connection.execute(SQL["turns"], (key,))]
+
+        return await self._read(read)
+
+    async def inbox(self, user: str, id: str) -> Sequence[InputRow]:
+        def read(connection: apsw.Connection) -> Sequence[InputRow]:
+            key = rows.find(connection, user, id).key
+            found = connection.execute(SQL["inbox"], (key,))
+            return [InputRow(position, turn, body, text, state == "held") for position, turn, body, text, state in found]
+
+        return await self._read(read)
+
+    async def effects(self, user: str, id: str) -> Sequence[Effect]:
+        def read(connection: apsw.Connection) -> Sequence[Effect]:
+            row = rows.find(connection, user, id)
+            return [rows.effect(found) for found in connection.execute(SQL["effects"], (row.key, row.first))]
+
+        return await self._read(read)
+
+
+def _match(user: str, wanted: Sequence[str]) -> str:
+    """A full-text query: this user's rows that have every word, the last one as the beginning of a word."""
+    texts = " AND ".join(f'text : "{word}"' for word in wanted)
+    return f'owner : "{owner_term(user)}" AND {texts}*'
