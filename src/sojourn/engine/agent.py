@@ -1,0 +1,158 @@
+"""The engine on pydantic-ai: one agent, the runs of all sessions, nothing kept of any of them."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any
+
+from pydantic_ai import Agent, AgentRetries, UsageLimits
+from pydantic_ai.capabilities import AbstractCapability, ReinjectSystemPrompt
+from pydantic_ai.messages import ModelResponse, TextPart, ToolReturnPart
+from pydantic_ai.run import AgentRun
+
+from sojourn.abc import DepsFactory, Engine, Entry, History, Run, Step, ToolFinished
+from sojourn.engine import codec
+from sojourn.engine.guard import Guard
+from sojourn.engine.history import PydanticAIHistory
+from sojourn.engine.servers import Connections
+from sojourn.engine.shown import shown
+from sojourn.engine.steps import tool_finished
+from sojourn.engine.supported import check_supported
+from sojourn.engine.turn import TurnDriver, final
+from sojourn.records import Effect, Message, Session
+
+# A server's standard error is no place for an advertisement at the first run.
+os.environ.setdefault("PYDANTIC_AI_NO_BANNER", "1")
+
+#: Requests to the model in one turn; more is a loop. pydantic-ai's own default is 50.
+MAX_REQUESTS = 1000
+
+#: How often a model may correct a call or an answer where the agent leaves that to pydantic-ai's default of once.
+RETRIES = 3
+
+UNKNOWN = (
+    "The outcome of this call is unknown: it was started, and the process stopped before a result was stored. "
+    "It may or may not have happened; check before you do it again."
+)
+
+
+class PydanticAIEngine(Engine):
+    """Runs turns of a pydantic-ai agent; raises AgentUnsupported for one that needs what this version cannot do."""
+
+    def __init__(self, agent: Agent[Any, Any], *, deps: DepsFactory | None = None) -> None:
+        check_supported(agent)
+        if agent.name is None:
+            # Else pydantic-ai looks for a name in the variables of whoever calls it.
+            agent.name = "sojourn"
+        self._agent = agent
+        self._deps = deps
+        self._limits = UsageLimits(request_limit=MAX_REQUESTS)
+        self._retries = _retries(agent)
+        self._connections: Connections | None = None
+
+    async def open(self) -> None:
+        check_supported(self._agent)
+        self._connections = Connections(self._agent.toolsets, self._agent.model)
+        await self._connections.open()
+
+    async def close(self) -> None:
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            await connections.close()
+
+    def history(self) -> PydanticAIHistory:
+        return PydanticAIHistory()
+
+    async def run(self, run: Run) -> AsyncGenerator[Step]:
+        history = _ours(run.history)
+        _check_runnable(history)
+        driver: TurnDriver | None = None
+        try:
+            async with self._iter(run.session, history, await self._make_deps(run.session)) as agent_run:
+                driver = TurnDriver(agent_run, history)
+                async with aclosing(driver.steps()) as steps:
+                    async for step in steps:
+                        yield step
+        except Exception:
+            if driver is not None and driver.answer is not None:
+                yield driver.answer  # it was paid for, and the next turn refers to it
+            raise
+        if driver.answer is not None:
+            yield final(driver.answer)
+        if driver.finished is not None:
+            yield driver.finished
+
+    def unknown(self, history: History, call: Effect) -> ToolFinished:
+        calls = _ours(history).calls
+        if call.index >= len(calls):
+            raise ValueError(f"the last response has no call {call.index}")
+        asked = calls[call.index]
+        part = ToolReturnPart(
+            tool_name=asked.tool_name, content=UNKNOWN, tool_call_id=asked.tool_call_id, outcome="interrupted"
+        )
+        return tool_finished(call.index, part, response=call.seq)
+
+    def interrupted(self, text: str) -> str:
+        body, _ = codec.dump_response(ModelResponse(parts=[TextPart(content=text)], state="interrupted"))
+        return body
+
+    def message(self, entry: Entry) -> Message | None:
+        return shown(entry)
+
+    async def _make_deps(self, session: Session) -> Any:
+        if self._deps is None:
+            return None
+        made = self._deps(session)
+        return await made if inspect.isawaitable(made) else made
+
+    def _iter(
+        self, session: Session, history: PydanticAIHistory, deps: Any
+    ) -> AbstractAsyncContextManager[AgentRun[Any, Any]]:
+        # Limits and no `usage=` or `conversation=`: with those a limit of one run becomes one of the session's life.
+        return self._agent.iter(
+            message_history=history.messages(),
+            conversation_id=session.id,
+            deps=deps,
+            usage_limits=self._limits,
+            retries=self._retries,
+            capabilities=self._capabilities(),
+            infer_name=False,
+        )
+
+    def _capabilities(self) -> list[AbstractCapability[Any]]:
+        # pydantic-ai adds `system_prompt=` to a history that it begins itself; ours begins with the user's message,
+        # and holds no system prompt, so that a changed one takes effect.
+        return [Guard(), ReinjectSystemPrompt()] if _has_system_prompt(self._agent) else [Guard()]
+
+
+def _ours(history: History) -> PydanticAIHistory:
+    if not isinstance(history, PydanticAIHistory):
+        raise TypeError(f"expected a history of this engine, found {type(history).__name__}")
+    return history
+
+
+def _check_runnable(history: PydanticAIHistory) -> None:
+    """Refuse what pydantic-ai would not: to run calls a second time that may have been run before."""
+    if history.unanswered:
+        raise ValueError(f"calls {list(history.unanswered)} of the last response have no result")
+    if not history.messages():
+        raise ValueError("the history is empty: there is nothing to answer")
+
+
+def _retries(agent: Agent[Any, Any]) -> AgentRetries:
+    """Budgets for what the agent left at pydantic-ai's default; an agent's own choice of one is taken for that too."""
+    retries = AgentRetries()
+    if getattr(agent, "_max_tool_retries", None) == 1:
+        retries["tools"] = RETRIES
+    if getattr(agent, "_max_output_retries", None) == 1:
+        retries["output"] = RETRIES
+    return retries
+
+
+def _has_system_prompt(agent: Agent[Any, Any]) -> bool:
+    """Whether `system_prompt=` or its decorator was used; where that cannot be told, it is assumed."""
+    prompts = getattr(agent, "_system_prompts", True)
+    return bool(prompts or getattr(agent, "_system_prompt_functions", True))

@@ -1,0 +1,105 @@
+"""What is added to every run: a tool's failure is told to the model, and what needs a person is answered for them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_ai import RunContext
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.exceptions import (
+    ApprovalRequired,
+    CallDeferred,
+    ModelRetry,
+    RunCancelled,
+    SkipToolValidation,
+    ToolFailed,
+    UnexpectedModelBehavior,
+)
+from pydantic_ai.messages import ToolCallPart, ToolReturn, tool_return_ta
+from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolDefinition, ToolDenied
+from pydantic_ai.toolsets import AbstractToolset
+
+from sojourn.engine.servers import tolerant
+
+_log = logging.getLogger(__name__)
+
+NEEDS_APPROVAL = "This call needs a person's approval, which this version of Sojourn cannot ask for; it was not run."
+NEEDS_OTHERS = "This call is to be done outside of the agent, which this version of Sojourn cannot do; it was not run."
+
+#: What a hook or a validator raises to steer the run, rather than because it broke.
+_STEERING = (
+    ApprovalRequired,
+    CallDeferred,
+    ModelRetry,
+    RunCancelled,
+    SkipToolValidation,
+    ToolFailed,
+    UnexpectedModelBehavior,
+    ValidationError,
+)
+
+
+@dataclass
+class Guard(AbstractCapability[Any]):
+    """Keeps one tool's trouble from ending the turn."""
+
+    async def on_tool_execute_error(
+        self,
+        ctx: RunContext[Any],
+        *,
+        call: ToolCallPart,
+        tool_def: ToolDefinition,
+        args: dict[str, Any],
+        error: Exception,
+    ) -> Any:
+        if isinstance(error, _STEERING):
+            raise error
+        raise _failed(call, error) from error
+
+    async def wrap_tool_validate(
+        self, ctx: RunContext[Any], *, call: ToolCallPart, tool_def: ToolDefinition, args: Any, handler: Any
+    ) -> dict[str, Any]:
+        try:
+            checked: dict[str, Any] = await handler(args)
+        except Exception as error:
+            # pydantic-ai's own signals are no failures, and their classes are not all public.
+            if isinstance(error, _STEERING) or type(error).__module__.startswith("pydantic_ai."):
+                raise
+            raise _failed(call, error) from error
+        return checked
+
+    async def after_tool_execute(
+        self, ctx: RunContext[Any], *, call: ToolCallPart, tool_def: ToolDefinition, args: dict[str, Any], result: Any
+    ) -> Any:
+        value = result.return_value if isinstance(result, ToolReturn) else result
+        if result == [] and tool_def.tool_kind is None:
+            return "[]"  # an empty list is sent as no text at all, which reads as if nothing came back
+        if value is not None and not isinstance(value, str | int | float):
+            try:
+                tool_return_ta.dump_json(value)
+            except ValueError as error:
+                # Found here it is the tool's failure; found in the next request it would be the turn's.
+                raise ToolFailed(f"The tool's result cannot be told: {error}") from error
+        return result
+
+    async def handle_deferred_tool_calls(
+        self, ctx: RunContext[Any], *, requests: DeferredToolRequests
+    ) -> DeferredToolResults | None:
+        # Not `ToolDenied` for both: nobody decided anything about a call that is to be done elsewhere.
+        return DeferredToolResults(
+            approvals={call.tool_call_id: ToolDenied(NEEDS_APPROVAL) for call in requests.approvals},
+            calls={call.tool_call_id: ToolFailed(NEEDS_OTHERS) for call in requests.calls},
+        )
+
+    def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any] | None:
+        return toolset.visit_and_replace(tolerant)
+
+
+def _failed(call: ToolCallPart, error: Exception) -> ToolFailed:
+    """What the model is told; the log gets no message, which may hold what a person said."""
+    _log.warning("tool %r failed: %s", call.tool_name, type(error).__name__)
+    _log.debug("tool %r failed", call.tool_name, exc_info=error)
+    return ToolFailed(f"The tool failed: {type(error).__name__}: {error}")

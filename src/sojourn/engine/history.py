@@ -1,0 +1,102 @@
+"""The fold from a session's log to the messages that a model is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelRequestPart, ModelResponse, ToolCallPart
+
+from sojourn.abc import Entry, History
+from sojourn.engine import codec
+from sojourn.records import EntryKind
+
+
+class PydanticAIHistory(History):
+    """A session's messages, each parsed once.
+
+    Between two responses there is one request: the results of the first response's calls in the order of the calls,
+    whatever order they landed in, and then everything else in the order of the log. Messages that were handed out are
+    never changed: a run holds them while the history grows.
+    """
+
+    def __init__(self) -> None:
+        self._messages: list[ModelMessage] = []
+        #: Every call id of the session: providers repeat theirs, and a new one must not.
+        self._call_ids: set[str] = set()
+        #: The last response's calls, their results by place, and what else was said since.
+        self._calls: list[ToolCallPart] = []
+        self._results: dict[int, ModelRequestPart] = {}
+        self._others: list[ModelRequestPart] = []
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._take(entry)
+
+    def messages(self) -> list[ModelMessage]:
+        """The messages so far; the list is the caller's, its members are shared and not to be changed."""
+        return list(self._messages)
+
+    def has_call(self, call_id: str) -> bool:
+        """Whether a response of this session used this call id."""
+        return call_id in self._call_ids
+
+    @property
+    def calls(self) -> Sequence[ToolCallPart]:
+        """The calls of the last response, in order."""
+        return self._calls
+
+    @property
+    def unanswered(self) -> Sequence[int]:
+        """The places of the last response's calls that have no result."""
+        return [index for index in range(len(self._calls)) if index not in self._results]
+
+    def _take(self, entry: Entry) -> None:
+        kind = entry.kind
+        if kind is EntryKind.TURN_OPENED:
+            self._add(codec.load_prompt(entry))
+        elif kind is EntryKind.MESSAGE:
+            self._add_response(codec.load_response(entry))
+        elif kind is EntryKind.TOOL_RESULT:
+            self._add_result(entry)
+        elif kind is EntryKind.FEEDBACK:
+            self._add(*codec.load_feedback(entry))
+        elif kind is EntryKind.SESSION_RESET:
+            self._messages = []
+            self._call_ids = set()
+            self._forget_response()
+
+    def _add_response(self, response: ModelResponse) -> None:
+        self._forget_response()
+        self._calls = calls_of(response)
+        self._call_ids.update(call.tool_call_id for call in self._calls)
+        self._messages.append(response)
+
+    def _add_result(self, entry: Entry) -> None:
+        # A result belongs to the last response also where a later turn is open already: none is asked for an answer
+        # while calls are without results.
+        index, part = codec.load_result(entry)
+        if index >= len(self._calls):
+            raise ValueError(f"entry {entry.seq}: the last response has no call {index}")
+        self._results[index] = part
+        self._write_request()
+
+    def _add(self, *parts: ModelRequestPart) -> None:
+        self._others.extend(parts)
+        self._write_request()
+
+    def _write_request(self) -> None:
+        """Put what follows the last response at the end, as a new object."""
+        parts = [*(self._results[index] for index in sorted(self._results)), *self._others]
+        if self._messages and isinstance(last := self._messages[-1], ModelRequest):
+            self._messages[-1] = replace(last, parts=parts)
+        else:
+            self._messages.append(ModelRequest(parts=parts))
+
+    def _forget_response(self) -> None:
+        self._calls, self._results, self._others = [], {}, []
+
+
+def calls_of(response: ModelResponse) -> list[ToolCallPart]:
+    """The calls of a response that are ours to answer, in order; their places here are their indexes."""
+    return [part for part in response.parts if isinstance(part, ToolCallPart)]

@@ -1,0 +1,181 @@
+"""One run of the agent, driven node by node: nothing happens that the core has not asked for.
+
+    user prompt -> ask the model -> (calls) run the tools -> ask the model -> … -> (no calls) judge the answer -> end
+
+pydantic-ai's graph stands still between two nodes, so what a node gave is durable before the next one starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from pydantic_ai import CallToolsNode, ModelRequestNode
+from pydantic_ai.messages import (
+    FunctionToolResultEvent,
+    ModelRequest,
+    ModelRequestPart,
+    ModelResponse,
+    ToolCallPart,
+    ToolReturnPart,
+)
+from pydantic_ai.run import AgentRun
+from pydantic_graph import End
+
+from sojourn.abc import FeedbackGiven, ModelResponded, RunFinished, Step, TextDelta, ToolFinished
+from sojourn.engine import codec
+from sojourn.engine.history import PydanticAIHistory, calls_of
+from sojourn.engine.steps import make_call_ids_unique, responded, run_finished, text_of, told_by, tool_finished
+
+_NOT_RUN = "The run went on without running this call."
+
+
+class TurnDriver:
+    """Drives one run and says what happens in it.
+
+    The last answer is kept back in `answer`: whether it is final is known only when the run has wound down, and then
+    it is for the caller to yield, before `finished`.
+    """
+
+    def __init__(self, run: AgentRun[Any, Any], history: PydanticAIHistory) -> None:
+        self._run = run
+        self._history = history
+        self._node: Any = run.next_node
+        self._response: ModelResponse | None = None
+        #: Calls without a result, by id, with their places.
+        self._open: dict[str, int] = {}
+        #: Parts that the log has; kept, so that no other object gets the identity of one.
+        self._told: dict[int, ModelRequestPart] = {}
+        self.answer: ModelResponded | None = None
+        self.finished: RunFinished | None = None
+
+    async def steps(self) -> AsyncGenerator[Step]:
+        """Everything up to the last answer."""
+        await self._begin()
+        while not isinstance(self._node, End):
+            async with aclosing(self._node_steps()) as steps:
+                async for step in steps:
+                    yield step
+        self.finished = run_finished(self._node.data.output, self._response)
+
+    def _node_steps(self) -> AsyncGenerator[Step]:
+        if isinstance(self._node, ModelRequestNode):
+            return self._ask()
+        if self._open:
+            return self._run_tools()
+        return self._judge()
+
+    async def _begin(self) -> None:
+        last = self._history.messages()[-1]
+        self._node = await self._run.next(self._node)
+        if isinstance(last, ModelResponse):
+            # The process stopped between an answer that was refused and the reason why. pydantic-ai would ask again
+            # without a word; judging it again finds the reason.
+            self._response = last
+            self._node = CallToolsNode(model_response=last)
+        else:
+            self._told = {id(part): part for part in last.parts}
+
+    async def _ask(self) -> AsyncGenerator[Step]:
+        late: list[ModelRequestPart] = []
+        async with self._node.stream(self._run.ctx) as stream:
+            async for event in stream:
+                if text := text_of(event):
+                    yield TextDelta(text)
+                late += told_by(event)
+        self._node = await self._run.next(self._node)
+        if feedback := self._feedback(late):
+            yield feedback
+        response = self._new_response()
+        if response is None:
+            return
+        make_call_ids_unique(response, self._history.has_call)
+        self._response = response
+        self._open = {call.tool_call_id: index for index, call in enumerate(calls_of(response))}
+        step = responded(response)
+        if not self._open and isinstance(self._node, CallToolsNode):
+            self.answer = step
+            return
+        yield step
+        if isinstance(self._node, ModelRequestNode):
+            async for other in self._close_request(self._node.request.parts):
+                yield other
+
+    def _new_response(self) -> ModelResponse | None:
+        """The response that the last request brought; None where a hook asked for another request instead."""
+        if isinstance(self._node, CallToolsNode):
+            return self._node.model_response
+        newest = next(
+            (one for one in reversed(self._run.ctx.state.message_history) if isinstance(one, ModelResponse)), None
+        )
+        known = self._response or next(
+            (one for one in reversed(self._history.messages()) if isinstance(one, ModelResponse)), None
+        )
+        return None if newest is known else newest
+
+    async def _run_tools(self) -> AsyncGenerator[Step]:
+        async with self._node.stream(self._run.ctx) as events:
+            async for event in events:
+                # An output tool's result may still change when its siblings are done; it comes with the request.
+                if isinstance(event, FunctionToolResultEvent) and (step := self._finish(event.part)):
+                    yield step
+        self._node = await self._run.next(self._node)
+        async for other in self._close_request(self._next_parts()):
+            yield other
+
+    async def _judge(self) -> AsyncGenerator[Step]:
+        self._node = await self._run.next(self._node)
+        if isinstance(self._node, End):
+            return
+        if self.answer is not None:
+            refused, self.answer = self.answer, None
+            yield refused
+        if feedback := self._feedback(self._next_parts()):
+            yield feedback
+
+    def _next_parts(self) -> Iterable[ModelRequestPart]:
+        """What the model is told next, or would be told if the run went on."""
+        if isinstance(self._node, ModelRequestNode):
+            return self._node.request.parts
+        last = self._run.ctx.state.message_history[-1]
+        return last.parts if isinstance(last, ModelRequest) else ()
+
+    async def _close_request(self, parts: Iterable[ModelRequestPart]) -> AsyncGenerator[Step]:
+        """What of a request the log lacks: results that had no event of their own, and everything else."""
+        others: list[ModelRequestPart] = []
+        for part in parts:
+            if isinstance(part, ToolReturnPart):
+                if step := self._finish(part):
+                    yield step
+            else:
+                others.append(part)
+        for call_id, index in list(self._open.items()):
+            call = self._call(call_id)
+            yield tool_finished(
+                index,
+                ToolReturnPart(tool_name=call.tool_name, content=_NOT_RUN, tool_call_id=call_id, outcome="interrupted"),
+            )
+        self._open = {}
+        if feedback := self._feedback(others):
+            yield feedback
+
+    def _call(self, call_id: str) -> ToolCallPart:
+        calls = calls_of(self._response) if self._response else []
+        return next(call for call in calls if call.tool_call_id == call_id)
+
+    def _finish(self, part: ToolReturnPart) -> ToolFinished | None:
+        index = self._open.pop(part.tool_call_id, None)
+        return None if index is None else tool_finished(index, part)
+
+    def _feedback(self, parts: Iterable[ModelRequestPart]) -> FeedbackGiven | None:
+        """A step of those parts that the log does not have yet."""
+        new = [part for part in parts if id(part) not in self._told]
+        self._told.update((id(part), part) for part in new)
+        return FeedbackGiven(body=codec.dump_feedback(new)) if new else None
+
+
+def final(answer: ModelResponded) -> ModelResponded:
+    """The same answer, which ends the turn."""
+    return replace(answer, final=True)
