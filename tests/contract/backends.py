@@ -37,7 +37,7 @@ class Backend(ABC):
 
 
 class Memory(Backend):
-    def __init__(self, folder: Path) -> None:  # noqa: ARG002 - the same shape as the others
+    def __init__(self, folder: Path) -> None:
         super().__init__()
         self._database = MemoryDatabase()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
+import re
 import unicodedata
 
 from sojourn.abc import SessionRow, TurnEnd, turn_ended_body
@@ -15,11 +15,24 @@ SUPERSEDED = "superseded by a later message"
 CANCELLED = "cancelled by request"
 DISCARDED = "discarded"
 
+#: What a cursor says: last activity and key, small enough for every store.
+_CURSOR = re.compile(r"\[(-?[0-9]{1,18}),([0-9]{1,18})\]")
+
 
 def words(text: str) -> list[str]:
     """The searchable words of a text: no case, no accents, letters and digits only."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
-    return "".join(c if c.isalnum() else " " for c in plain).split()
+    return searchable(text).split()
+
+
+def searchable(text: str) -> str:
+    """What a store indexes of a text, so that every store finds the same words in it."""
+    if text.isascii():
+        plain = text.lower()
+    else:
+        # twice: decomposing brings forth new capitals, and folding new composed letters
+        folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).casefold()
+        plain = "".join(c for c in folded if not unicodedata.combining(c))
+    return "".join(c if c.isalnum() else " " for c in plain)
 
 
 def status_of(current: TurnStatus | None, queued: int, held: int) -> SessionStatus:
@@ -39,10 +52,13 @@ def encode_cursor(row: SessionRow) -> str:
 def decode_cursor(cursor: str) -> tuple[int, int]:
     """(last activity, key) of the row that the page begins after; raises InvalidInput."""
     try:
-        active, key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return int(active), int(key)
-    except (ValueError, TypeError) as error:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError as error:
         raise InvalidInput("after", cursor, "a page's `next`") from error
+    found = _CURSOR.fullmatch(text)
+    if found is None:
+        raise InvalidInput("after", cursor, "a page's `next`")
+    return int(found[1]), int(found[2])
 
 
 def ended_body(end: TurnEnd) -> str:

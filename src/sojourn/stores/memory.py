@@ -114,13 +114,15 @@ class MemoryStore(SessionStore):
     async def page(
         self, user: str, *, query: str | None = None, limit: int = 20, after: str | None = None
     ) -> tuple[Sequence[SessionRow], str | None]:
-        cursor = decode_cursor(after) if after else None
+        self._check_open()
+        cursor = decode_cursor(after) if after is not None else None
         found = [s.row for s in self.database.sessions.values() if s.row.user == user and _matches(s, query)]
         found.sort(key=lambda row: (row.active, row.key), reverse=True)
         rest = [replace(row) for row in found if cursor is None or (row.active, row.key) < cursor]
         return rest[:limit], encode_cursor(rest[limit - 1]) if len(rest) > limit else None
 
     async def count(self) -> int:
+        self._check_open()
         return len(self.database.sessions)
 
     async def rename(self, user: str, id: str, title: str, now: int) -> SessionRow:
@@ -153,15 +155,16 @@ class MemoryStore(SessionStore):
                 other.row.parent = None
         return gone is not None
 
-    async def purge(self, limit: int = 200) -> bool:  # noqa: ARG002 - nothing is ever left behind here
+    async def purge(self, limit: int = 200) -> bool:
+        self._check_open()
         return False
 
     async def fork(self, user: str, id: str, new_id: str, *, at: int | None, title: str | None, now: int) -> SessionRow:
         self._write()
         parent = self._find(user, id)
-        cut = _cut(parent, at)
         if (user, new_id) in self.database.sessions:
             raise SessionExists(new_id)
+        cut = _cut(parent, at)
         child = self._create(user, new_id, title, now)
         child.log = [replace(e) for e in parent.log if e.seq <= cut]
         child.effects = {
@@ -178,7 +181,10 @@ class MemoryStore(SessionStore):
         if (row.user, row.id) in self.database.sessions:
             raise SessionExists(row.id)
         s = self._create(row.user, row.id, row.title, row.created)
-        s.row = replace(row, key=s.row.key, owner=None, fence=0, parent=None)
+        at_rest = SessionStatus.IDLE
+        s.row = replace(
+            row, key=s.row.key, owner=None, fence=0, parent=None, status=at_rest, current=None, queued=0, held=0
+        )
         s.log = [replace(e) for e in entries]
         s.turns = {t.turn: replace(t) for t in turns}
         return replace(s.row)
@@ -193,7 +199,7 @@ class MemoryStore(SessionStore):
         known = s and new.key is not None and next((t for t in s.turns.values() if t.key == new.key), None)
         if s and known:
             return self._attach(s, known, new)
-        if s and new.reject and s.row.status in {SessionStatus.RUNNING, SessionStatus.QUEUED}:
+        if s and new.reject and (s.row.queued or s.row.status in {SessionStatus.RUNNING, SessionStatus.QUEUED}):
             raise SessionBusy(new.id)
         current = s.turns.get(s.row.current) if s and s.row.current else None
         clear = not s or (self._free(s.row) and not s.row.queued and (not current or current.status is TurnStatus.HELD))
@@ -205,7 +211,7 @@ class MemoryStore(SessionStore):
         if current and current.status is TurnStatus.HELD:
             self._end_unowned(s, current, TurnEnd(TurnStatus.CANCELLED, SUPERSEDED), new.now)
         s.row.active = max(new.now, s.row.active)
-        s.row.title = s.row.title or new.title
+        s.row.title = new.title if s.row.title is None else s.row.title
         s.row.turns += 1
         turn = s.turns[s.row.turns] = _new_turn(s.row.turns, new)
         s.position += 1
@@ -215,7 +221,7 @@ class MemoryStore(SessionStore):
         if not opens or claim is None:
             row = replace(s.row)
             return Accepted(Acceptance.QUEUED, row, replace(turn), created=created, orphaned=self._orphaned(s))
-        got = self._open_next(s, claim.version, new.now)
+        got = self._open_next(s, 0 if created else claim.version, new.now)
         return Accepted(
             Acceptance.OPENED, got.session, got.turn, tail=got.tail, open_calls=got.open_calls, created=created
         )
@@ -259,10 +265,13 @@ class MemoryStore(SessionStore):
                 seq=call.seq, index=call.index, tool=call.tool, status=EffectStatus.STARTED
             )
         for effect in write.finished:
-            s.effects[effect.seq, effect.index] = effect
+            if known := s.effects.get((effect.seq, effect.index)):
+                s.effects[effect.seq, effect.index] = replace(known, status=effect.status)
         s.row.active = max(write.now, s.row.active)
         if write.usage is not None:
             s.row.usage = write.usage
+        if write.turn_usage is not None:
+            turn.usage = write.turn_usage
         if write.attempts is not None:
             turn.attempts = write.attempts
         if write.end is None:
@@ -295,10 +304,12 @@ class MemoryStore(SessionStore):
         line = [item.turn for item in s.inbox.values() if not item.held]
         chosen = turn if turn is not None else s.row.current or (line[0] if line else None)
         wanted = [chosen] if chosen is not None else []
+        if clear and s.row.current and s.turns[s.row.current].status in _LINE:
+            wanted.append(s.row.current)  # it was in line or held before, and is in the history already
         if clear:
-            wanted += [item.turn for item in s.inbox.values() if item.turn != chosen]
+            wanted += [item.turn for item in s.inbox.values()]
         done, running = [], None
-        for number in wanted:
+        for number in dict.fromkeys(wanted):
             found = s.turns[number]
             if found.status is TurnStatus.RUNNING and not self._free(s.row):
                 found.cancel_requested, running = True, number
@@ -325,11 +336,13 @@ class MemoryStore(SessionStore):
         return [found.turn for found in held]
 
     async def runnable(self, limit: int = 20) -> Sequence[Runnable]:
+        self._check_open()
         found = [s.row for s in self.database.sessions.values() if self._orphaned(s)]
         found.sort(key=lambda row: row.active)
         return [Runnable(row.user, row.id) for row in found[:limit]]
 
     async def cancels(self) -> Sequence[tuple[int, int]]:
+        self._check_open()
         return [
             (s.row.key, s.row.current)
             for s in self.database.sessions.values()
@@ -359,6 +372,7 @@ class MemoryStore(SessionStore):
         return found[max(0, len(found) - limit) :] if newest else found[:limit]
 
     async def load(self, user: str, id: str) -> tuple[SessionRow, Sequence[Entry]] | None:
+        self._check_open()
         s = self.database.sessions.get((user, id))
         return (replace(s.row), [replace(e) for e in s.log]) if s else None
 
@@ -379,14 +393,16 @@ class MemoryStore(SessionStore):
 
     # -- the moves behind them
 
-    def _write(self) -> None:
+    def _check_open(self) -> None:
         if not self._node:
             raise RuntimeClosed
+
+    def _write(self) -> None:
+        self._check_open()
         self.database.changes += 1
 
     def _find(self, user: str, id: str) -> _Session:
-        if not self._node:
-            raise RuntimeClosed
+        self._check_open()
         found = self.database.sessions.get((user, id))
         if found is None:
             raise SessionNotFound(id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -50,7 +51,8 @@ class NodeLocks:
             self._dead.add(node)
             return True
         try:
-            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # shared, so that two who look at the same moment do not take each other for the owner
+            fcntl.flock(found, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         else:
@@ -64,10 +66,8 @@ class NodeLocks:
         return self._folder / f"{node}.lock"
 
     def _remove_empty_folder(self) -> None:
-        try:
+        with suppress(OSError):  # other nodes are there
             self._folder.rmdir()
-        except OSError:
-            pass  # other nodes are there
 
     def _forget_after_fork(self) -> None:
         if self._held is not None:

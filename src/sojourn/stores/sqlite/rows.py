@@ -83,7 +83,7 @@ def turn_values(row: TurnRow) -> tuple[Any, ...]:
     """A turn as `insert_turn` wants it, behind the session's key."""
     return (
         row.turn, row.status.value, row.attempts, row.key, row.digest, row.accepted, row.started, row.ended, row.reason,
-        row.usage, row.opened_seq, row.ended_seq,
+        row.usage, row.opened_seq, row.ended_seq, row.cancel_requested,
     )  # fmt: skip
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import apsw
 
 from sojourn.errors import StorageCorrupt, StorageTooNew
+from sojourn.stores.common import searchable
 
 #: Marks a file as Sojourn's ("Sojn"), so that somebody else's database is never written to.
 APPLICATION_ID = 0x536F6A6E
@@ -24,12 +26,16 @@ def migrations() -> tuple[str, ...]:
     return tuple((folder / name).read_text(encoding="utf-8") for name in found)
 
 
-def connect(path: str, *, vfs: str | None = None, synchronous: str = "FULL", read_only: bool = False) -> apsw.Connection:
+def connect(
+    path: str, *, vfs: str | None = None, synchronous: str = "FULL", read_only: bool = False
+) -> apsw.Connection:
     """A connection with the settings that Sojourn relies on."""
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(path, flags=flags, vfs=vfs)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     if not read_only:
+        connection.create_scalar_function("searchable", _searchable, 1, deterministic=True)
+        _check_ours(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         # deleted text is overwritten with zeros, not merely forgotten
@@ -39,15 +45,11 @@ def connect(path: str, *, vfs: str | None = None, synchronous: str = "FULL", rea
 
 
 def migrate(connection: apsw.Connection, where: str) -> None:
-    """Bring the database to this version's format; raises StorageTooNew, StorageCorrupt."""
+    """Bring the database to this version's format; raises StorageTooNew."""
     scripts = migrations()
     connection.execute("BEGIN IMMEDIATE")
     try:
         found = _pragma(connection, "user_version")
-        mark = _pragma(connection, "application_id")
-        tables = next(iter(connection.execute("SELECT count(*) FROM sqlite_schema")))[0]
-        if tables and mark != APPLICATION_ID:
-            raise StorageCorrupt(where, "it is a database, but not one of Sojourn's")
         if found > len(scripts):
             raise StorageTooNew(where, found, len(scripts))
         for script in scripts[found:]:
@@ -59,6 +61,22 @@ def migrate(connection: apsw.Connection, where: str) -> None:
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def _searchable(*arguments: Any) -> str:
+    return searchable(*arguments)
+
+
+def _check_ours(connection: apsw.Connection, where: str) -> None:
+    """Raise StorageCorrupt for somebody else's database, before anything is written to it."""
+    # nor is what its owner left in its write-ahead log moved when this connection closes
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    with connection:
+        tables = next(iter(connection.execute("SELECT count(*) FROM sqlite_schema")))[0]
+        mark = _pragma(connection, "application_id")
+    if tables and mark != APPLICATION_ID:
+        raise StorageCorrupt(where, "it is a database, but not one of Sojourn's")
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
 
 def _pragma(connection: apsw.Connection, name: str) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import apsw
 
 from sojourn.abc import Entry, SessionRow, TurnRow
 from sojourn.errors import ForkPointInvalid, SessionExists, SessionNotFound
 from sojourn.records import EntryKind
+from sojourn.stores.common import searchable
 from sojourn.stores.sqlite import rows
 from sojourn.stores.sqlite.rows import INDEXED, SQL, one, owner_term
 from sojourn.stores.sqlite.turn_moves import Node, log
@@ -30,9 +32,10 @@ def rename(connection: apsw.Connection, user: str, id: str, title: str, now: int
     """See SessionStore.rename."""
     row = rows.find(connection, user, id)
     if row.title:
-        connection.execute(SQL["unindex"], (-row.key, owner_term(user), row.title))
+        connection.execute(SQL["unindex"], (-row.key, owner_term(user), searchable(row.title)))
     connection.execute(SQL["rename"], (title, now, row.key))
-    connection.execute(SQL["index"], (-row.key, owner_term(user), title))
+    if title:
+        connection.execute(SQL["index"], (-row.key, owner_term(user), searchable(title)))
     row.title, row.active = title, max(row.active, now)
     return row
 
@@ -43,7 +46,6 @@ def reset(connection: apsw.Connection, user: str, id: str, now: int) -> SessionR
     connection.execute(SQL["reset"], (now, row.key))
     connection.execute(SQL["empty_inbox"], (row.key,))
     connection.execute(SQL["to_purge"], (row.key, 0, None))
-    connection.execute("UPDATE sessions SET version = version + 1 WHERE key = ?", (row.key,))
     log(connection, row, row.version + 1, Entry(0, EntryKind.SESSION_RESET, 0, "{}"), now)
     return rows.find(connection, user, id)
 
@@ -55,7 +57,7 @@ def delete(connection: apsw.Connection, user: str, id: str) -> bool:
         return False
     row = rows.session(found)
     if row.title:
-        connection.execute(SQL["unindex"], (-row.key, owner_term(user), row.title))
+        connection.execute(SQL["unindex"], (-row.key, owner_term(user), searchable(row.title)))
     connection.execute(SQL["bury"], (row.key,))
     connection.execute(SQL["count_up"], (-1,))
     connection.execute(SQL["to_purge"], (row.key, 1, None))
@@ -64,36 +66,50 @@ def delete(connection: apsw.Connection, user: str, id: str) -> bool:
 
 def purge(connection: apsw.Connection, node: Node, limit: int) -> bool:
     """See SessionStore.purge."""
-    for session, whole, builder, user, first, first_turn in connection.execute(SQL["next_purge"]).fetchall():
-        if builder is not None and (builder == node.number or not node.is_dead(builder)):
-            continue
+    for session, whole, user, first, first_turn in _next_purges(connection, node, limit):
+        if limit <= 0:
+            return True
         everything = 1 << 62
         before, before_turn = (everything, everything) if whole else (first, first_turn)
-        if _purge_rows(connection, session, user, before, before_turn, whole, limit) < limit:
-            connection.execute(SQL["purged"], (session,))
-            if whole:
-                connection.execute(SQL["purge_session"], (session,))
-        return True
-    return False
+        gone = _purge_rows(connection, session, user, before, before_turn, whole, limit)
+        if gone >= limit:
+            return True
+        limit -= gone + 1
+        connection.execute(SQL["purged"], (session,))
+        if whole:
+            connection.execute(SQL["purge_session"], (session,))
+    return bool(_next_purges(connection, node, 1))
+
+
+def _next_purges(connection: apsw.Connection, node: Node, limit: int) -> list[tuple[int, int, str, int, int]]:
+    """The first `limit` of what is to be purged, without copies that somebody alive still makes."""
+    found: list[tuple[int, int, str, int, int]] = []
+    for session, whole, builder, *row in connection.execute(SQL["next_purge"]):
+        if builder is None or (builder != node.number and node.is_dead(builder)):
+            found.append((session, whole, *row))
+        if len(found) == limit:
+            break
+    return found
 
 
 def _purge_rows(
     connection: apsw.Connection, session: int, user: str, before: int, before_turn: int, whole: int, limit: int
 ) -> int:
-    entries = connection.execute(SQL["purge_log"], (session, before, limit)).fetchall()
+    """Remove at most `limit` rows; returns how many, so less than `limit` means that nothing is left."""
+    entries: list[Any] = connection.execute(SQL["purge_log"], (session, before, limit)).fetchall()
     for number, kind, text in entries:
         if text and kind in INDEXED:
-            connection.execute(SQL["unindex"], (number, owner_term(user), text))
+            connection.execute(SQL["unindex"], (number, owner_term(user), searchable(text)))
         connection.execute(SQL["purge_entry"], (number,))
     gone = len(entries)
     for name, arguments in (
-        ("purge_effects", (session, before, limit)),
-        ("purge_turns", (session, before_turn, limit)),
-        *([("purge_inbox", (session, limit))] if whole else []),
+        ("purge_effects", (session, before)),
+        ("purge_turns", (session, before_turn)),
+        *([("purge_inbox", (session,))] if whole else []),
     ):
-        before_changes = connection.total_changes()
-        connection.execute(SQL[name], arguments)
-        gone = max(gone, connection.total_changes() - before_changes)
+        if gone < limit:
+            connection.execute(SQL[name], (*arguments, limit - gone))
+            gone += connection.changes()
     return gone
 
 
@@ -119,6 +135,13 @@ def begin_fork(
     cut = _cut(connection, parent, at)
     child = begin_copy(connection, node, user, now, parent.key)
     return Copy(parent, child, cut)
+
+
+def begin_insert(connection: apsw.Connection, node: Node, row: SessionRow) -> SessionRow:
+    """Make the empty, unreachable session that the export will fill."""
+    if one(connection, "session_by_id", row.user, row.id):
+        raise SessionExists(row.id)
+    return begin_copy(connection, node, row.user, row.created)
 
 
 def begin_copy(connection: apsw.Connection, node: Node, user: str, now: int, parent: int | None = None) -> SessionRow:
@@ -152,9 +175,7 @@ def copy_piece(connection: apsw.Connection, copy: Copy, after: int) -> int:
 def finish_fork(connection: apsw.Connection, copy: Copy, new_id: str, title: str | None, now: int) -> SessionRow:
     """Make the whole copy reachable."""
     messages, turns = one(connection, "copied", copy.child.key)
-    connection.execute(
-        SQL["copy_open_effects"], (copy.child.key, copy.source.key, copy.source.first, copy.cut)
-    )
+    connection.execute(SQL["copy_open_effects"], (copy.child.key, copy.source.key, copy.source.first, copy.cut))
     row = copy.child
     row.id, row.title, row.active, row.messages, row.turns = new_id, title, now, messages, turns
     row.version, row.first = copy.cut, copy.source.first
@@ -167,11 +188,12 @@ def insert_piece(connection: apsw.Connection, child: SessionRow, entries: Sequen
         log(connection, child, entry.seq, entry, entry.created)
 
 
-def finish_insert(connection: apsw.Connection, child: SessionRow, row: SessionRow, turns: Sequence[TurnRow]) -> SessionRow:
+def finish_insert(
+    connection: apsw.Connection, child: SessionRow, row: SessionRow, turns: Sequence[TurnRow]
+) -> SessionRow:
     """Make an imported session reachable."""
     for turn in turns:
         connection.execute(SQL["insert_turn"], (child.key, *rows.turn_values(turn)))
-    connection.execute("UPDATE sessions SET created = ? WHERE key = ?", (row.created, child.key))
     child.id, child.title, child.active, child.messages = row.id, row.title, row.active, row.messages
     child.usage, child.version, child.first, child.turns = row.usage, row.version, row.first, row.turns
     return reveal(connection, child)
@@ -186,14 +208,12 @@ def reveal(connection: apsw.Connection, row: SessionRow) -> SessionRow:
         (row.id, row.title, row.active, row.messages, row.usage, row.version, row.first, row.turns, row.key),
     )
     if row.title:
-        connection.execute(SQL["index"], (-row.key, owner_term(row.user), row.title))
+        connection.execute(SQL["index"], (-row.key, owner_term(row.user), searchable(row.title)))
     connection.execute(SQL["purged"], (row.key,))
     connection.execute(SQL["count_up"], (1,))
     return rows.find(connection, row.user, row.id)
 
 
 def abandon_copy(connection: apsw.Connection, child: SessionRow) -> None:
-    """Leave a copy that will not be finished to the purge."""
-    connection.execute(SQL["to_purge"], (child.key, 1, None))
-
-
+    """Leave a copy that will not be finished to the purge; one that was finished after all stays."""
+    connection.execute(SQL["abandon"], (child.key,))

@@ -58,8 +58,12 @@ UPDATE sessions SET id = NULL, title = NULL, status = 'gone', owner = NULL, curr
 INSERT INTO purges (session, whole, builder) VALUES (?, ?, ?)
 ON CONFLICT (session) DO UPDATE SET whole = max(whole, excluded.whole), builder = excluded.builder;
 
+-- name: abandon
+UPDATE purges SET builder = NULL WHERE session = ?;
+
 -- name: reset
-UPDATE sessions SET first = version + 1, first_turn = turns + 1, fence = fence + 1, owner = NULL, current = NULL,
+-- The one more version is the entry that tells of the reset.
+UPDATE sessions SET first = version + 1, version = version + 1, first_turn = turns + 1, fence = fence + 1, owner = NULL, current = NULL,
        queued = 0, held = 0, messages = 0, status = 'idle', active = max(active, ?) WHERE key = ?;
 
 -- name: empty_inbox
@@ -67,7 +71,7 @@ DELETE FROM inbox WHERE session = ?;
 
 -- name: next_purge
 SELECT p.session, p.whole, p.builder, s.user, s.first, s.first_turn
-FROM purges p JOIN sessions s ON s.key = p.session;
+FROM purges p CROSS JOIN sessions s ON s.key = p.session ORDER BY p.session;
 
 -- name: purge_log
 SELECT id, kind, text FROM log WHERE session = ? AND seq < ? ORDER BY seq LIMIT ?;
@@ -105,7 +109,7 @@ SELECT ?, seq, kind, turn, body, text, created FROM log WHERE session = ? AND se
 
 -- name: copy_search
 INSERT INTO search (rowid, owner, text)
-SELECT id, ?, text FROM log
+SELECT id, ?, searchable(text) FROM log
 WHERE session = ? AND seq > ? AND seq <= ? AND text <> '' AND kind IN ('turn_opened', 'message');
 
 -- name: copy_open_effects
@@ -119,9 +123,6 @@ FROM log WHERE session = ?;
 -- name: reveal
 UPDATE sessions SET id = ?, title = ?, active = ?, messages = ?, usage = ?, version = ?, first = ?, turns = ?,
        status = 'idle', position = 0 WHERE key = ?;
-
--- name: first_turn
-UPDATE sessions SET first_turn = ? WHERE key = ?;
 
 -- name: turn_by_key
 SELECT turn, status, attempts, key, digest, accepted, started, ended, reason, usage, opened_seq, ended_seq, cancel
@@ -142,7 +143,7 @@ AND turn >= (SELECT first_turn FROM sessions WHERE key = ?1) ORDER BY turn;
 -- name: insert_turn
 INSERT INTO turns (session, turn, status, attempts, key, digest, accepted, started, ended, reason, usage, opened_seq,
                    ended_seq, cancel)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: line_up
 UPDATE sessions SET title = coalesce(title, ?), turns = ?, queued = queued + 1, position = position + 1,
@@ -198,7 +199,7 @@ UPDATE turns SET status = ?, ended = ?, reason = ?, usage = ?, ended_seq = ?, at
 WHERE session = ? AND turn = ?;
 
 -- name: attempt
-UPDATE turns SET attempts = ? WHERE session = ? AND turn = ?;
+UPDATE turns SET attempts = coalesce(?, attempts), usage = coalesce(?, usage) WHERE session = ? AND turn = ?;
 
 -- name: cancel_asked
 SELECT 1 FROM turns WHERE session = ? AND turn = ? AND cancel AND status = 'running';

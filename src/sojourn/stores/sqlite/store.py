@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import apsw
 
@@ -26,7 +27,7 @@ from sojourn.abc import (
     SessionStore,
     TurnRow,
 )
-from sojourn.errors import RuntimeClosed, TurnNotFound
+from sojourn.errors import RuntimeClosed, StorageError, StorageUnavailable, TurnNotFound
 from sojourn.records import Effect, EntryKind
 from sojourn.stores.common import decode_cursor, encode_cursor, words
 from sojourn.stores.sqlite import rows, session_moves, turn_moves
@@ -61,36 +62,40 @@ class SqliteStore(SessionStore):
     # -- life
 
     async def open(self) -> int:
+        await asyncio.get_running_loop().run_in_executor(None, self._join)
+        if self._writing is None:
+            raise RuntimeClosed
         self._readers = ThreadPoolExecutor(self._reader_count, thread_name_prefix="sojourn-reader")
-        loop = asyncio.get_running_loop()
-        self._writing = await loop.run_in_executor(self._readers, self._join)
-        self._pulse = connect(self._path, vfs=self._vfs, read_only=True)
         self._writer = Writer(self._writing, self._path)
         return self._node.number
 
-    def _join(self) -> apsw.Connection:
-        connection: apsw.Connection | None = None
+    def _join(self) -> None:
         try:
-            connection = connect(self._path, vfs=self._vfs, synchronous=self._synchronous)
-            migrate(connection, self._path)
-            connection.execute(SQL["join"], (time.time_ns() // 1_000_000,))
-            self._node.number = connection.last_insert_rowid()
+            self._writing = connect(self._path, vfs=self._vfs, synchronous=self._synchronous)
+            migrate(self._writing, self._path)
+            self._pulse = connect(self._path, vfs=self._vfs, read_only=True)
+            self._writing.execute(SQL["join"], (time.time_ns() // 1_000_000,))
+            self._node.number = self._writing.last_insert_rowid()
             self._locks.hold(self._node.number)
         except BaseException as error:
-            if connection is not None:
-                connection.close()
+            self._disconnect()
             if isinstance(error, apsw.Error):
                 raise translated(error, self._path) from error
+            if isinstance(error, OSError):
+                raise StorageUnavailable(self._path, f"{error.strerror}: {error.filename}") from error
             raise
-        return connection
 
     async def close(self) -> None:
         if self._writer is None:
             return
         node, now = self._node.number, time.time_ns() // 1_000_000
-        await self._writer.do(lambda connection: connection.execute(SQL["leave"], (now, node)).fetchall())
-        await self._stop()
-        self._locks.release()
+        try:
+            await self._writer.do(lambda connection: connection.execute(SQL["leave"], (now, node)).fetchall())
+        except StorageError:
+            pass  # a courtesy: the lock that is given up below says the same
+        finally:
+            await self._stop()
+            self._locks.release()
 
     async def abandon(self) -> None:
         """Stop as a killed process does, for tests: nothing is handed back, only the kernel lets the lock go."""
@@ -103,10 +108,14 @@ class SqliteStore(SessionStore):
             return
         await writer.close()
         await asyncio.get_running_loop().run_in_executor(None, readers.shutdown)
-        for connection in (*self._reading, self._pulse, self._writing):
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        connections = (*self._reading, self._pulse, self._writing)
+        self._reading, self._pulse, self._writing = [], None, None
+        for connection in connections:
             if connection is not None:
                 connection.close()
-        self._reading.clear()
 
     def foreign_changes(self) -> int:
         if self._pulse is None or self._writer is None:
@@ -132,8 +141,12 @@ class SqliteStore(SessionStore):
             if connection is None:
                 connection = self._local.connection = connect(self._path, vfs=self._vfs, read_only=True)
                 self._reading.append(connection)
-            with connection:
+            connection.execute("BEGIN")
+            try:
                 return operation(connection)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
         except apsw.Error as error:
             raise translated(error, self._path) from error
 
@@ -148,7 +161,7 @@ class SqliteStore(SessionStore):
     async def page(
         self, user: str, *, query: str | None = None, limit: int = 20, after: str | None = None
     ) -> tuple[Sequence[SessionRow], str | None]:
-        active, key = decode_cursor(after) if after else _TOP
+        active, key = decode_cursor(after) if after is not None else _TOP
         name, arguments = "page", (user, active, key, limit + 1)
         if query is not None and query.strip():
             wanted = words(query)
@@ -172,6 +185,8 @@ class SqliteStore(SessionStore):
         return await self._write(lambda connection: session_moves.delete(connection, user, id))
 
     async def purge(self, limit: int = 200) -> bool:
+        if self._writer is None or self._readers is None:
+            raise RuntimeClosed
         more = await self._write(lambda connection: session_moves.purge(connection, self._node, limit))
         if not more and self._readers is not None:
             # what was deleted still lies in the write-ahead log until that is written over
@@ -179,14 +194,18 @@ class SqliteStore(SessionStore):
         return more
 
     def _truncate(self) -> None:
-        connection = connect(self._path, vfs=self._vfs, synchronous=self._synchronous)
+        connection: apsw.Connection | None = None
         try:
+            connection = connect(self._path, vfs=self._vfs, synchronous=self._synchronous)
             connection.set_busy_timeout(0)
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except apsw.BusyError:
+        except (apsw.BusyError, apsw.LockedError):
             pass  # somebody reads an old state; the next purge tries again
+        except apsw.Error as error:
+            raise translated(error, self._path) from error
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
 
     async def fork(self, user: str, id: str, new_id: str, *, at: int | None, title: str | None, now: int) -> SessionRow:
         copy = await self._write(
@@ -195,20 +214,18 @@ class SqliteStore(SessionStore):
         try:
             done = copy.source.first - 1
             while done < copy.cut:
-                done = await self._write(lambda connection, after=done: session_moves.copy_piece(connection, copy, after))  # type: ignore[misc]
+                done = await self._write(partial(session_moves.copy_piece, copy=copy, after=done))
             return await self._write(lambda connection: session_moves.finish_fork(connection, copy, new_id, title, now))
         except BaseException:
             await asyncio.shield(self._write(lambda connection: session_moves.abandon_copy(connection, copy.child)))
             raise
 
     async def insert(self, row: SessionRow, entries: Sequence[Entry], turns: Sequence[TurnRow]) -> SessionRow:
-        child = await self._write(
-            lambda connection: session_moves.begin_copy(connection, self._node, row.user, row.created)
-        )
+        child = await self._write(lambda connection: session_moves.begin_insert(connection, self._node, row))
         try:
             for at in range(0, len(entries), session_moves.PIECE):
                 piece = entries[at : at + session_moves.PIECE]
-                await self._write(lambda connection, piece=piece: session_moves.insert_piece(connection, child, piece))  # type: ignore[misc]
+                await self._write(partial(session_moves.insert_piece, child=child, entries=piece))
             return await self._write(lambda connection: session_moves.finish_insert(connection, child, row, turns))
         except BaseException:
             await asyncio.shield(self._write(lambda connection: session_moves.abandon_copy(connection, child)))
@@ -239,9 +256,9 @@ class SqliteStore(SessionStore):
     async def runnable(self, limit: int = 20) -> Sequence[Runnable]:
         def read(connection: apsw.Connection) -> Sequence[Runnable]:
             found: list[Runnable] = []
-            for user, id, owner, _ in connection.execute(SQL["runnable"]):
+            for user, name, owner, _ in connection.execute(SQL["runnable"]):
                 if owner is None or (owner != self._node.number and self._locks.is_dead(owner)):
-                    found.append(Runnable(user, id))
+                    found.append(Runnable(user, name))
                 if len(found) == limit:
                     break
             return found
@@ -249,7 +266,11 @@ class SqliteStore(SessionStore):
         return await self._read(read)
 
     async def cancels(self) -> Sequence[tuple[int, int]]:
-        return await self._read(lambda connection: connection.execute(SQL["my_cancels"], (self._node.number,)).fetchall())
+        def read(connection: apsw.Connection) -> Any:
+            return connection.execute(SQL["my_cancels"], (self._node.number,)).fetchall()
+
+        found: Sequence[tuple[int, int]] = await self._read(read)
+        return found
 
     # -- reads
 
@@ -264,7 +285,7 @@ class SqliteStore(SessionStore):
         newest: bool = False,
         kinds: frozenset[EntryKind] | None = None,
     ) -> Sequence[Entry]:
-        chosen = "AND kind IN ('" + "', '".join(sorted(kinds)) + "')" if kinds else ""
+        chosen = "AND kind IN ('" + "', '".join(sorted(kinds)) + "')" if kinds is not None else ""
         sql = (
             "SELECT seq, kind, turn, body, text, created FROM log "  # noqa: S608 - only our own enum goes in
             f"WHERE session = ? AND seq > ? AND seq < ? {chosen} ORDER BY seq {'DESC' if newest else ''} LIMIT ?"
@@ -308,7 +329,9 @@ class SqliteStore(SessionStore):
         def read(connection: apsw.Connection) -> Sequence[InputRow]:
             key = rows.find(connection, user, id).key
             found = connection.execute(SQL["inbox"], (key,))
-            return [InputRow(position, turn, body, text, state == "held") for position, turn, body, text, state in found]
+            return [
+                InputRow(position, turn, body, text, state == "held") for position, turn, body, text, state in found
+            ]
 
         return await self._read(read)
 

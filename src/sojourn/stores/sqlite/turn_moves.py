@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import apsw
 
@@ -25,8 +26,8 @@ from sojourn.abc import (
     TurnRow,
 )
 from sojourn.errors import IdempotencyConflict, OwnershipLost, SessionBusy, SessionNotFound, TurnNotFound
-from sojourn.records import EntryKind, SessionStatus, TurnStatus
-from sojourn.stores.common import CANCELLED, DISCARDED, SUPERSEDED, ended_body, status_of
+from sojourn.records import Effect, EntryKind, SessionStatus, TurnStatus
+from sojourn.stores.common import CANCELLED, DISCARDED, SUPERSEDED, ended_body, searchable, status_of
 from sojourn.stores.sqlite import rows
 from sojourn.stores.sqlite.rows import INDEXED, SQL, one, owner_term
 
@@ -51,11 +52,9 @@ class Node:
 
 def log(connection: apsw.Connection, row: SessionRow, seq: int, entry: Entry, now: int) -> None:
     """Write one entry and index what it says."""
-    connection.execute(
-        SQL["insert_entry"], (row.key, seq, entry.kind.value, entry.turn, entry.body, entry.text, now)
-    )
+    connection.execute(SQL["insert_entry"], (row.key, seq, entry.kind.value, entry.turn, entry.body, entry.text, now))
     if entry.text and entry.kind in INDEXED:
-        connection.execute(SQL["index"], (connection.last_insert_rowid(), owner_term(row.user), entry.text))
+        connection.execute(SQL["index"], (connection.last_insert_rowid(), owner_term(row.user), searchable(entry.text)))
 
 
 # ----------------------------------------------------------------------------------------------------------- accepting
@@ -72,7 +71,7 @@ def accept(connection: apsw.Connection, node: Node, new: NewInput, claim: Claim 
         row, created = rows.session(found), False
         if new.key is not None and (known := one(connection, "turn_by_key", row.key, new.key)):
             return _attach(connection, node, row, rows.turn(known), new)
-    if new.reject and row.status in _RUNNABLE:
+    if new.reject and (row.queued or row.status in _RUNNABLE):
         raise SessionBusy(new.id)
     opens = claim is not None and node.may_take(row) and not row.queued
     opens = opens and (row.current is None or row.status is SessionStatus.HELD)
@@ -95,7 +94,7 @@ def create(
     if id is not None:
         connection.execute(SQL["count_up"], (1,))
     if title:
-        connection.execute(SQL["index"], (-key, owner_term(user), title))
+        connection.execute(SQL["index"], (-key, owner_term(user), searchable(title)))
     return SessionRow(
         key=key, user=user, id=id or "", title=title, created=now, active=now, messages=0, parent=None,
         status=SessionStatus.IDLE, usage="{}", owner=None, fence=0, version=0, first=1, turns=0, current=None,
@@ -106,7 +105,7 @@ def create(
 def _title(connection: apsw.Connection, row: SessionRow, title: str | None) -> None:
     if title and row.title is None:
         row.title = title
-        connection.execute(SQL["index"], (-row.key, owner_term(row.user), title))
+        connection.execute(SQL["index"], (-row.key, owner_term(row.user), searchable(title)))
 
 
 def _attach(connection: apsw.Connection, node: Node, row: SessionRow, turn: TurnRow, new: NewInput) -> Accepted:
@@ -127,7 +126,12 @@ def _open(
     row.version += 1
     row.fence += 1
     row.messages += 1
-    row.current, row.owner, row.status, row.active = row.turns, node.number, SessionStatus.RUNNING, max(row.active, new.now)
+    row.current, row.owner, row.status, row.active = (
+        row.turns,
+        node.number,
+        SessionStatus.RUNNING,
+        max(row.active, new.now),
+    )
     turn = rows.new_turn(row.turns, new, opened=row.version)
     connection.execute(SQL["insert_turn"], (row.key, *rows.turn_values(turn)))
     entry = Entry(row.version, EntryKind.TURN_OPENED, row.turns, new.body, new.text, new.now)
@@ -167,6 +171,7 @@ def acquire(connection: apsw.Connection, node: Node, user: str, id: str, claim: 
     connection.execute(SQL["take_over"], (node.number, now, row.key))
     connection.execute(SQL["run_again"], (row.key, row.current))
     row.owner, row.status, turn.status = node.number, SessionStatus.RUNNING, TurnStatus.RUNNING
+    row.active = max(row.active, now)
     row.fence += 1
     tail, calls = _tail(connection, row, claim.version), _open_calls(connection, row)
     return Acquired(row, turn, tail, continued=True, interrupted=interrupted, open_calls=calls)
@@ -191,8 +196,8 @@ def append(connection: apsw.Connection, node: Node, write: Append) -> Appended:
     version = write.version + len(entries)
     if write.end is not None:
         return _end(connection, node, write, version, *found)
-    if write.attempts is not None:
-        connection.execute(SQL["attempt"], (write.attempts, row.key, write.turn))
+    if write.attempts is not None or write.turn_usage is not None:
+        connection.execute(SQL["attempt"], (write.attempts, write.turn_usage, row.key, write.turn))
     asked = one(connection, "cancel_asked", row.key, write.turn) is not None
     return Appended(version, cancel_requested=asked)
 
@@ -246,14 +251,16 @@ def request_cancel(
     row = rows.find(connection, user, id)
     if turn is not None and one(connection, "turn", row.key, turn) is None:
         raise TurnNotFound(id, turn)
-    inbox = connection.execute(SQL["inbox"], (row.key,)).fetchall()
+    inbox: list[Any] = connection.execute(SQL["inbox"], (row.key,)).fetchall()
     line = [item[1] for item in inbox if item[4] == "queued"]
     chosen = turn if turn is not None else row.current or (line[0] if line else None)
     wanted = [chosen] if chosen is not None else []
+    if clear and row.current and row.status in {SessionStatus.QUEUED, SessionStatus.HELD}:
+        wanted.append(row.current)  # it was in line or held before, and is in the history already
     if clear:
-        wanted += [item[1] for item in inbox if item[1] != chosen]
+        wanted += [item[1] for item in inbox]
     done, running = [], None
-    for number in wanted:
+    for number in dict.fromkeys(wanted):
         status = rows.turn(one(connection, "turn", row.key, number)).status
         if status is TurnStatus.RUNNING and not node.may_take(row):
             connection.execute(SQL["ask_cancel"], (row.key, number))
@@ -291,10 +298,8 @@ def unhold(connection: apsw.Connection, row: SessionRow, held: Sequence[int]) ->
             row.held -= 1
             row.queued += 1
     if held:
-        current = TurnStatus.QUEUED if row.current in held else None
-        if current is None and row.status not in {SessionStatus.IDLE, SessionStatus.HELD}:
-            current = TurnStatus(row.status.value) if row.current is not None else None
-        _settle(connection, row, current, row.active)
+        current = TurnStatus(row.status.value) if row.current is not None else None
+        _settle(connection, row, TurnStatus.QUEUED if row.current in held else current, row.active)
 
 
 def _end_unowned(connection: apsw.Connection, row: SessionRow, number: int, end: TurnEnd, now: int) -> None:
@@ -305,7 +310,9 @@ def _end_unowned(connection: apsw.Connection, row: SessionRow, number: int, end:
         row.version += 1
         row.fence += 1
         row.current, row.owner, ended_seq = None, None, row.version
-        log(connection, row, row.version, Entry(0, EntryKind.TURN_ENDED, number, ended_body(end), end.reason or ""), now)
+        log(
+            connection, row, row.version, Entry(0, EntryKind.TURN_ENDED, number, ended_body(end), end.reason or ""), now
+        )
     connection.execute(
         SQL["end_turn"], (end.status.value, now, end.reason, end.usage, ended_seq, None, row.key, number)
     )
@@ -313,6 +320,7 @@ def _end_unowned(connection: apsw.Connection, row: SessionRow, number: int, end:
         row.held -= dropped[0] == "held"
         row.queued -= dropped[0] == "queued"
     current = TurnStatus(row.status.value) if row.current is not None else None
+    row.active = max(row.active, now)
     _settle(connection, row, current, now)
 
 
@@ -329,5 +337,5 @@ def _tail(connection: apsw.Connection, row: SessionRow, known: int) -> list[Entr
     return [rows.entry(found) for found in connection.execute(SQL["tail"], (row.key, known, row.first))]
 
 
-def _open_calls(connection: apsw.Connection, row: SessionRow) -> Sequence[rows.Effect]:
+def _open_calls(connection: apsw.Connection, row: SessionRow) -> Sequence[Effect]:
     return [rows.effect(found) for found in connection.execute(SQL["open_effects"], (row.key, row.first))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -91,19 +92,21 @@ class Writer:
             answers = [_attempt(operation, connection) for operation, _ in batch]
             connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - whatever it is, the callers must hear of it
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            self._roll_back()
             if not alone and len(batch) > 1:
                 return None
             return [translated(error, self._where) if isinstance(error, apsw.Error) else error]
         return answers
 
+    def _roll_back(self) -> None:
+        with suppress(apsw.Error):  # the next BEGIN says so again, and each caller hears of it
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
     def _answer(self, batch: Sequence[_Job], answers: Sequence[Any]) -> None:
         futures = [done for _, done in batch]
-        try:
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(_settle, futures, answers)
-        except RuntimeError:
-            pass  # the loop is closed: nobody is left to be told
 
 
 def _attempt(operation: Operation[Any], connection: apsw.Connection) -> Any:

@@ -1,0 +1,154 @@
+"""What the suite's tests do again and again: say something, be the owner of a session, write as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sojourn.abc import (
+    Acceptance,
+    Accepted,
+    Acquired,
+    Append,
+    Appended,
+    Claim,
+    Entry,
+    NewCall,
+    NewInput,
+    SessionRow,
+    SessionStore,
+    TurnEnd,
+)
+from sojourn.records import EntryKind, TurnStatus
+
+ANN, BOB = "ann", "bob"
+NOW = 1_000
+
+COMPLETED = TurnEnd(TurnStatus.COMPLETED)
+HANDED_OVER = TurnEnd(TurnStatus.QUEUED)
+HELD = TurnEnd(TurnStatus.HELD)
+
+
+def said(text: str, id: str = "s", *, user: str = ANN, now: int = NOW, key: str | None = None, **more: Any) -> NewInput:
+    """An input; with a key, its digest stands for its text."""
+    digest = None if key is None else f"digest of {text}"
+    return NewInput(user=user, id=id, body=f'{{"said":"{text}"}}', text=text, now=now, key=key, digest=digest, **more)
+
+
+def entry(text: str = "", kind: EntryKind = EntryKind.MESSAGE, *, turn: int = 0) -> Entry:
+    return Entry(0, kind, turn, f'{{"body":"{text}"}}', text)
+
+
+def call(owner: Owner, index: int = 0, *, tool: str = "tool") -> NewCall:
+    """A call of the response that the owner writes next."""
+    return NewCall(owner.version + 1, index, tool, "digest")
+
+
+@dataclass
+class Owner:
+    """The node that owns a session, and what it knows of it."""
+
+    store: SessionStore
+    session: SessionRow
+    turn: int
+    fence: int = field(init=False)
+    version: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fence, self.version = self.session.fence, self.session.version
+
+    def draft(self, *entries: Entry | str, end: TurnEnd | None = None, now: int = NOW, **more: Any) -> Append:
+        """The write as it would be sent; strings are messages, and an end brings its own entry."""
+        written = [entry(e, turn=self.turn) if isinstance(e, str) else e for e in entries]
+        if end is not None and end.status.final:
+            written.append(entry(end.reason or "", EntryKind.TURN_ENDED, turn=self.turn))
+        for e in written:
+            e.turn = self.turn
+        values = {"session": self.session, "fence": self.fence, "version": self.version, "turn": self.turn, **more}
+        return Append(**values, now=now, entries=written, end=end)
+
+    async def write(self, *entries: Entry | str, end: TurnEnd | None = None, now: int = NOW, **more: Any) -> Appended:
+        answer = await self.store.append(self.draft(*entries, end=end, now=now, **more))
+        self.version = answer.version
+        if answer.next is not None:
+            self.session, self.turn = answer.next.session, answer.next.turn.turn
+            self.fence, self.version = self.session.fence, self.session.version
+        return answer
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.session.key, self.version)
+
+
+async def claim_of(store: SessionStore, id: str = "s", user: str = ANN) -> Claim:
+    """The claim of somebody who has just loaded the session."""
+    loaded = await store.load(user, id)
+    return Claim(loaded[0].key, loaded[0].version) if loaded else Claim()
+
+
+async def opens(store: SessionStore, text: str = "hello", id: str = "s", *, user: str = ANN, **more: Any) -> Owner:
+    """Say something in a session where nothing is before it."""
+    accepted = await store.accept(said(text, id, user=user, **more), await claim_of(store, id, user))
+    assert accepted.outcome is Acceptance.OPENED
+    return Owner(store, accepted.session, accepted.turn.turn)
+
+
+async def queues(store: SessionStore, text: str, id: str = "s", *, user: str = ANN, **more: Any) -> Accepted:
+    accepted = await store.accept(said(text, id, user=user, **more), None)
+    assert accepted.outcome is Acceptance.QUEUED
+    return accepted
+
+
+async def takes(store: SessionStore, id: str = "s", *, user: str = ANN, now: int = NOW) -> tuple[Owner, Acquired]:
+    """Acquire a session that can be."""
+    got = await store.acquire(user, id, await claim_of(store, id, user), now)
+    assert got is not None
+    return Owner(store, got.session, got.turn.turn), got
+
+
+async def talks(store: SessionStore, *texts: str, id: str = "s", user: str = ANN, now: int = NOW) -> SessionRow:
+    """Turns that end well: each text is said and answered with "re: text"."""
+    for text in texts:
+        owner = await opens(store, text, id, user=user, now=now)
+        await owner.write(f"re: {text}", end=COMPLETED, now=now)
+    return await store.get(user, id)
+
+
+async def holds(store: SessionStore, text: str = "hello", *line: str, id: str = "s", **more: Any) -> Owner:
+    """A session whose turn was interrupted and is held, with `line` held behind it."""
+    owner = await opens(store, text, id, **more)
+    for waiting in line:
+        await queues(store, waiting, id, key=f"key of {waiting}")
+    await owner.write(end=HELD)
+    return owner
+
+
+async def texts(store: SessionStore, id: str = "s", user: str = ANN) -> list[str]:
+    return [e.text for e in await store.entries(user, id)]
+
+
+async def seen(store: SessionStore, id: str = "s", user: str = ANN) -> tuple[object, ...]:
+    """Everything of a session that can be seen."""
+    reads = (store.turns, store.inbox, store.effects, store.load)
+    return tuple([await read(user, id) for read in reads])
+
+
+async def statuses(store: SessionStore, id: str = "s", user: str = ANN) -> list[str]:
+    return [turn.status.value for turn in await store.turns(user, id)]
+
+
+async def listed(store: SessionStore, user: str = ANN, **how: Any) -> list[str]:
+    return [row.id for row in (await store.page(user, **how))[0]]
+
+
+def numbers(entries: Sequence[Entry]) -> list[int]:
+    return [e.seq for e in entries]
+
+
+async def purge(store: SessionStore) -> int:
+    """Purge to the end; how many calls it took."""
+    for calls in range(1, 1000):
+        if not await store.purge():
+            return calls
+    raise AssertionError("the purge never ends")
