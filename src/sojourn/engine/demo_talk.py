@@ -49,7 +49,7 @@ class Other:
 
 Saying = Fact | Ask | Roll | Clock | Add | Other
 
-_SENTENCE = re.compile(r"(?:\b(?:dr|mr|mrs|ms|prof|st|no|jr|sr)\.|\.(?=\w)|[^.!?;\n])+[.!?;\n]*", re.IGNORECASE)
+_SENTENCE = re.compile(r"(?:\b(?:dr|mr|mrs|ms|prof|st|jr|sr)\.|\.(?=\w)|[^.!?;\n])+[.!?;\n]*", re.IGNORECASE)
 _ADD = re.compile(r"(?<![\w.])(-?\d+(?:\.\d+)?)\s*(?:\+|plus)\s*(-?\d+(?:\.\d+)?)(?![\w])", re.IGNORECASE)
 _ROLL = re.compile(r"\b(?:roll|throw)\b.*\b(?:dice|die|d\d+)\b|\bdice\b", re.IGNORECASE)
 _SIDES = re.compile(r"\bd(\d{1,6})\b|\b(\d{1,6})[\s-]*sided", re.IGNORECASE)
@@ -64,7 +64,7 @@ _FACT = re.compile(
 )
 _NEXT_FACT = re.compile(r"(?:,\s*(?:and\s+|but\s+)?|\s+(?:and|but)\s+)(?=my\s)", re.IGNORECASE)
 _AFTERTHOUGHT = re.compile(
-    r",\s*(?:thanks|thank you|please|by the way|btw|you know|ok|okay|right|actually|now)\b.*$",
+    r",\s*(?:thanks|thank you|please|by the way|btw|you know|ok|okay|right|actually|now)\b.*$|\s+(?:now|actually)$",
     re.IGNORECASE | re.DOTALL,
 )
 _MY = re.compile(r"\bmy\s+(?P<what>.+)$", re.IGNORECASE | re.DOTALL)
