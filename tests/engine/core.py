@@ -15,6 +15,8 @@ from pydantic_ai.messages import (
     ModelRequest,
     ModelRequestPart,
     ModelResponse,
+    TextPart,
+    ToolCallPart,
     ToolReturnPart,
 )
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls, FunctionModel
@@ -53,7 +55,7 @@ class Script(FunctionModel):
     def __init__(self, *lines: Line) -> None:
         self.lines = list(lines)
         self.sent: list[list[ModelMessage]] = []
-        super().__init__(stream_function=self._play, model_name="script")
+        super().__init__(self._whole, stream_function=self._play, model_name="script")
 
     async def _play(self, messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | DeltaToolCalls]:
         line = self.lines[len(self.sent)]
@@ -70,6 +72,16 @@ class Script(FunctionModel):
             place: DeltaToolCall(name=call[0], json_args=_json(call[1]), tool_call_id=call[2] if call[2:] else None)
             for place, call in enumerate(line)
         }
+
+    async def _whole(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        text, calls = "", list[ToolCallPart]()
+        async for piece in self._play(messages, info):
+            if isinstance(piece, str):
+                text += piece
+                continue
+            for call in piece.values():
+                calls.append(ToolCallPart(call.name or "", call.json_args, call.tool_call_id or f"c{len(calls)}"))
+        return ModelResponse(parts=[*calls] if calls else [TextPart(text)])
 
 
 def _json(arguments: Any) -> str:
@@ -197,21 +209,18 @@ def last_parts(messages: Sequence[ModelMessage]) -> Sequence[ModelRequestPart]:
 
 def plain(messages: Sequence[ModelMessage]) -> list[Any]:
     """Messages reduced to what a model is told: who said what, with calls and results by their ids."""
-    told: list[Any] = []
-    for message in messages:
-        kind = "response" if isinstance(message, ModelResponse) else "request"
-        for part in message.parts:
-            told.append(
-                (
-                    kind,
-                    part.part_kind,
-                    getattr(part, "tool_name", None),
-                    getattr(part, "tool_call_id", None) if part.part_kind != "retry-feedback" else None,
-                    getattr(part, "args", None),
-                    _plain_content(getattr(part, "content", None)),
-                )
-            )
-    return told
+    return [
+        (
+            message.kind,
+            part.part_kind,
+            getattr(part, "tool_name", None),
+            getattr(part, "tool_call_id", None) if part.part_kind != "retry-feedback" else None,
+            getattr(part, "args", None),
+            _plain_content(getattr(part, "content", None)),
+        )
+        for message in messages
+        for part in message.parts
+    ]
 
 
 def _plain_content(content: Any) -> Any:

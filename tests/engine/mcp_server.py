@@ -1,23 +1,28 @@
 """A small MCP server on stdio, in JSON-RPC lines, that needs nothing installed.
 
-python mcp_server.py [pid file]; tools: `shout(text)`, `empty()`, `die()`, and `pid()`.
+python mcp_server.py [pid file]; tools: `shout(text)`, `empty()`, and `die()`.
 """
+
+from __future__ import annotations
 
 import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-TOOLS = {"shout": {"text": {"type": "string"}}, "empty": {}, "die": {}, "pid": {}}
+TOOLS: dict[str, dict[str, Any]] = {"shout": {"text": {"type": "string"}}, "empty": {}, "die": {}}
 
 
-def call(name, arguments):
+def call(name: str, arguments: dict[str, str]) -> str:
     if name == "die":
         os._exit(1)
-    return {"shout": lambda: arguments["text"].upper(), "empty": lambda: "[]", "pid": lambda: str(os.getpid())}[name]()
+    if name == "shout":
+        return arguments["text"].upper()
+    return "[]"
 
 
-def answer(method, params):
+def answer(method: str, params: dict[str, Any]) -> dict[str, Any] | None:
     if method == "initialize":
         version = params.get("protocolVersion", "2025-06-18")
         info = {"name": "small", "version": "1"}
@@ -30,7 +35,7 @@ def answer(method, params):
     return {} if method == "ping" else None
 
 
-def main():
+def main() -> None:
     if len(sys.argv) > 1:
         with Path(sys.argv[1]).open("a") as pids:
             pids.write(f"{os.getpid()}\n")

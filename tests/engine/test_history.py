@@ -16,6 +16,7 @@ from pydantic_ai.messages import (
     FilePart,
     ModelRequest,
     ModelResponse,
+    ModelResponsePart,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -55,7 +56,7 @@ json_values = st.recursive(
     max_leaves=5,
 )
 stamps = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
-calls = st.builds(
+calls: st.SearchStrategy[ToolCallPart] = st.builds(
     ToolCallPart,
     tool_name=st.just("act"),
     args=st.none() | st.just('{"a": 1}') | st.dictionaries(texts, json_values, max_size=2),
@@ -217,7 +218,7 @@ async def test_an_answer_that_was_cut_off_is_part_of_the_history() -> None:
 
 
 def test_people_see_an_answer_with_its_calls() -> None:
-    parts = [
+    parts: list[ModelResponsePart] = [
         TextPart("Let me "),
         ToolCallPart("act", '{"x": 1}', "c0"),
         TextPart("see."),
@@ -236,7 +237,11 @@ def test_people_see_an_answer_with_its_calls() -> None:
 
 
 def test_people_see_reasoning_and_files_in_their_place() -> None:
-    parts = [ThinkingPart("hm"), TextPart("Here:"), FilePart(BinaryContent(b"png", media_type="image/png"))]
+    parts: list[ModelResponsePart] = [
+        ThinkingPart("hm"),
+        TextPart("Here:"),
+        FilePart(BinaryContent(b"png", media_type="image/png")),
+    ]
     message = ENGINE.message(response_entry(ModelResponse(parts=parts)))
     assert message is not None
     assert list(message.parts) == [

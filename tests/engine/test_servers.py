@@ -94,7 +94,7 @@ async def test_a_server_that_is_not_there_costs_its_tools_and_is_reported_once(
         async def _play(self, messages: object, info: AgentInfo) -> object:  # type: ignore[override]
             offered.append([tool.name for tool in info.function_tools])
             async for piece in super()._play(messages, info):  # type: ignore[arg-type]
-                yield piece  # type: ignore[misc]
+                yield piece
 
     agent = Agent(Looking("one", "two"), toolsets=[gone])
 
