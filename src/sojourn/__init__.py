@@ -9,4 +9,42 @@
 
 from importlib.metadata import version as _version
 
+from sojourn.bootstrap import Sojourn
+from sojourn.errors import SojournError
+from sojourn.records import (
+    Event,
+    EventKind,
+    Message,
+    Page,
+    Reply,
+    Role,
+    Session,
+    SessionStatus,
+    Statistics,
+    ToolCall,
+    Turn,
+    TurnStatus,
+    Usage,
+)
+from sojourn.sessions.current import current_session
+
 __version__ = _version("sojourn")
+
+__all__ = [
+    "Event",
+    "EventKind",
+    "Message",
+    "Page",
+    "Reply",
+    "Role",
+    "Session",
+    "SessionStatus",
+    "Sojourn",
+    "SojournError",
+    "Statistics",
+    "ToolCall",
+    "Turn",
+    "TurnStatus",
+    "Usage",
+    "current_session",
+]

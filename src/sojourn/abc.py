@@ -216,6 +216,8 @@ class Append:
     finished: Sequence[Effect] = ()
     #: JSON: the session's usage from now on; None leaves it.
     usage: str | None = None
+    #: JSON: the turn's usage from now on (an end has its own); None leaves it.
+    turn_usage: str | None = None
     #: Set the turn's attempts.
     attempts: int | None = None
     end: TurnEnd | None = None
@@ -236,9 +238,9 @@ class Appended:
 class Cancelled:
     """The answer to `request_cancel`: what was cancelled at once, and the running turn that will hear of it."""
 
+    session: SessionRow
     turns: Sequence[int]
     running: int | None
-    owned_here: bool
 
 
 @dataclass(slots=True)
@@ -561,4 +563,3 @@ class Engine(ABC):
 
 #: Called with the session for each run; gives the agent's `deps`.
 DepsFactory = Callable[[Session], Any]
-

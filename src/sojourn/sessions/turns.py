@@ -1,10 +1,10 @@
 """The life of a turn as one table: state x event, under a guard, to state.
 
-Pure: no storage, no clock, no tasks. The stores make the same moves by compare-and-set, the runtime asks here what to do,
-and the Hypothesis machines take their model from here.
+Pure: no storage, no clock, no tasks. The stores make the same moves by compare-and-set, the runtime asks here what to
+do, and the Hypothesis machines take their model from here.
 
 Rows beyond DESIGN.md section 6, because the table there had a hole:
-  held + a later message -> cancelled    a held turn is the end of the history; what is said next would otherwise cut into it
+  held + a later message -> cancelled    a held turn is the end of the history; what is said next would cut into it
   running + handed over  -> queued       an orderly shutdown is no crash: the attempt does not count
 """
 

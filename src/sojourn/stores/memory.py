@@ -316,7 +316,7 @@ class MemoryStore(SessionStore):
             elif not found.status.final:
                 self._end_unowned(s, found, TurnEnd(TurnStatus.CANCELLED, CANCELLED), now)
                 done.append(number)
-        return Cancelled(done, running, owned_here=s.row.owner == self._node)
+        return Cancelled(replace(s.row), done, running)
 
     async def resume(self, user: str, id: str) -> Sequence[int]:
         self._write()

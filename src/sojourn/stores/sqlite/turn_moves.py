@@ -268,7 +268,7 @@ def request_cancel(
         elif not status.final:
             _end_unowned(connection, row, number, TurnEnd(TurnStatus.CANCELLED, CANCELLED), now)
             done.append(number)
-    return Cancelled(done, running, owned_here=row.owner == node.number)
+    return Cancelled(row, done, running)
 
 
 def resume(connection: apsw.Connection, user: str, id: str) -> Sequence[int]:

@@ -1,0 +1,133 @@
+"""What a runtime does unasked: take up the work of dead processes, purge what was deleted, notice what others wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from sojourn.errors import SessionNotFound, SojournError, StorageError
+from sojourn.records import TurnStatus
+from sojourn.sessions.desk import Desk
+from sojourn.sessions.following import stored_reply
+from sojourn.sessions.live import Core
+from sojourn.sessions.residency import Name
+from sojourn.sessions.turn_run import Stop
+
+logger = logging.getLogger("sojourn.chores")
+
+#: How often to look for work whose process is dead, seconds.
+RECOVERY_INTERVAL = 1.0
+
+#: How often to look whether another process wrote, seconds.
+PULSE_INTERVAL = 0.1
+
+#: How many sessions are taken up at once; the rest are seen at the next look.
+RECOVERY_BATCH = 20
+
+
+class Chores:
+    """Background tasks: named, owned by the runtime, one failing look never ends them silently."""
+
+    def __init__(self, core: Core, desk: Desk) -> None:
+        self._core, self._desk = core, desk
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._recovering: set[Name] = set()
+        self._purge_wanted = asyncio.Event()
+        self._changes = -1
+
+    def start(self) -> None:
+        """Begin; what a crash left is looked for at once."""
+        self._purge_wanted.set()
+        self._spawn(self._forever(self.recover, RECOVERY_INTERVAL), "sojourn-recovery")
+        self._spawn(self._forever(self.pulse, PULSE_INTERVAL), "sojourn-pulse")
+        self._spawn(self._purge_forever(), "sojourn-purge")
+
+    async def stop(self) -> None:
+        """End them all."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def purge_soon(self) -> None:
+        """Something was deleted."""
+        self._purge_wanted.set()
+
+    # -- what they do
+
+    async def recover(self) -> None:
+        """Take up runnable work that nobody alive owns; each needs a place like everyone."""
+        for found in await self._core.store.runnable(RECOVERY_BATCH):
+            name = (found.user, found.id)
+            if name not in self._recovering:
+                self._recovering.add(name)
+                self._spawn(self.take_up(name), f"sojourn-recover-{name[1]}")
+
+    async def pulse(self) -> None:
+        """Where another process may have written: cancel what it asked to cancel, show what it stored."""
+        changes = self._core.store.foreign_changes()
+        if changes == self._changes:
+            return
+        self._changes = changes
+        self._core.feeds.refresh()
+        live = self._core.residency.residents().values()
+        busy = {live.key: live.mailbox for live in live if live.mailbox is not None}
+        if busy:
+            for key, turn in await self._core.store.cancels():
+                if (mailbox := busy.get(key)) is not None:
+                    mailbox.stop(Stop.CANCEL, turn)
+        for name, key, turn in self._core.outcomes.open():
+            if key not in busy:
+                await self._look_for_end(name, key, turn)
+
+    async def _look_for_end(self, name: Name, key: int, turn: int) -> None:
+        try:
+            session = await self._core.store.get(*name)
+            found = await self._core.store.turn(*name, turn)
+            if session.key != key:
+                raise SessionNotFound(name[1])
+            if found.status.final or found.status is TurnStatus.HELD:
+                self._core.outcomes.settle(key, turn, await stored_reply(self._core, name, found))
+        except StorageError:
+            raise
+        except SojournError as error:
+            self._core.outcomes.settle(key, turn, error)
+
+    async def take_up(self, name: Name) -> None:
+        """Let a session's waiting work run, however long it takes to get a place."""
+        try:
+            await self._desk.wake(name, wait=float("inf"))
+        except SojournError as error:
+            logger.warning("could not take up a session", extra={"session": name[1], "error": error.code})
+        finally:
+            self._recovering.discard(name)
+
+    async def _purge_forever(self) -> None:
+        while True:
+            await self._purge_wanted.wait()
+            self._purge_wanted.clear()
+            try:
+                while await self._core.store.purge():
+                    await asyncio.sleep(0)
+            except StorageError as error:
+                logger.warning("purge will be tried again", extra={"error": error.code})
+                await self._core.clock.sleep(RECOVERY_INTERVAL)
+                self._purge_wanted.set()
+
+    # -- how they live
+
+    async def _forever(self, look: Callable[[], Awaitable[None]], interval: float) -> None:
+        while True:
+            try:
+                await look()
+            except StorageError as error:
+                logger.warning("storage could not be read", extra={"error": error.code})
+            except Exception:
+                logger.exception("%s failed; it goes on", look.__name__)
+            await self._core.clock.sleep(interval)
+
+    def _spawn(self, work: Awaitable[None], name: str) -> None:
+        task = asyncio.ensure_future(work)
+        task.set_name(name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,64 @@
+"""Which session the code that runs belongs to: how tools reach their session, and how a wait in a circle is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from sojourn.errors import SessionReentrant
+from sojourn.records import Session
+from sojourn.sessions.residency import Name
+
+_current: ContextVar[Session | None] = ContextVar("sojourn_current_session", default=None)
+
+
+def current_session() -> Session:
+    """The session whose turn the calling tool runs in; raises LookupError outside a turn."""
+    session = _current.get()
+    if session is None:
+        raise LookupError(
+            "current_session() was called outside a turn; it works in tools, validators and deps factories"
+        )
+    return session
+
+
+def running_in() -> Name | None:
+    """The session that the calling code runs in, if any."""
+    session = _current.get()
+    return (session.user, session.id) if session else None
+
+
+def enter(session: Session) -> None:
+    """All that this task does from here on belongs to `session`."""
+    _current.set(session)
+
+
+@contextmanager
+def waiting_for(waits: dict[Name, list[Name]], target: Name) -> Iterator[None]:
+    """Note that the session this code runs in waits for `target`; raises SessionReentrant where that closes a circle."""
+    here = running_in()
+    if here is None:
+        yield
+        return
+    if here == target or _leads(waits, target, here):
+        raise SessionReentrant(target[1])
+    waits.setdefault(here, []).append(target)
+    try:
+        yield
+    finally:
+        waits[here].remove(target)
+        if not waits[here]:
+            del waits[here]
+
+
+def _leads(waits: Mapping[Name, list[Name]], start: Name, goal: Name) -> bool:
+    seen, line = set(), [start]
+    while line:
+        name = line.pop()
+        if name == goal:
+            return True
+        if name not in seen:
+            seen.add(name)
+            line.extend(waits.get(name, ()))
+    return False

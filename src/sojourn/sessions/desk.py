@@ -1,0 +1,131 @@
+"""Where input comes in: a place is reserved, the input made durable, and its owner set to work."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+from sojourn.abc import NewInput
+from sojourn.errors import InvalidInput, SessionNotFound
+from sojourn.records import BusyPolicy, Content, UnloadReason
+from sojourn.sessions import current
+from sojourn.sessions.live import Core, Live, Ticket
+from sojourn.sessions.mailbox import Mailbox
+from sojourn.sessions.residency import Name, Place
+from sojourn.sessions.titles import title_from
+from sojourn.sessions.views import encode_content
+
+#: The longest idempotency key, characters.
+MAX_KEY = 255
+
+#: How many entries of a history are parsed before others get a turn.
+LOAD_PIECE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a caller said, checked and encoded."""
+
+    body: str
+    text: str
+    key: str | None
+    create: bool
+    reject: bool
+
+
+def check_said(content: Content, key: str | None, busy: BusyPolicy | str, *, create: bool) -> Said:
+    """What can be accepted, or InvalidInput, ContentTooLarge."""
+    body, text = encode_content(content)
+    if key is not None and not (isinstance(key, str) and 0 < len(key) <= MAX_KEY and key.isprintable()):
+        raise InvalidInput("key", key, f"1 to {MAX_KEY} printable characters")
+    if busy not in set(BusyPolicy):
+        raise InvalidInput("busy", busy, " or ".join(repr(str(policy)) for policy in BusyPolicy))
+    return Said(body, text, key, create, busy == BusyPolicy.REJECT)
+
+
+class Desk:
+    """Takes input for all sessions."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def accept(self, name: Name, said: Said) -> Ticket:
+        """Reserve a place, make the input durable; returns as soon as it is. Its turn goes on whatever the caller does."""
+        core = self._core
+        if not said.create and core.residency.peek(name) is None:
+            await core.store.get(*name)
+        # a tool that waited for a place could wait for the one that its own turn holds
+        inside = current.running_in() is not None
+        place = await core.residency.acquire(name, wait=0 if inside else None)
+        try:
+            return await self._deliver(place, self._input(name, said))
+        except SessionNotFound:
+            core.residency.forget(name, UnloadReason.GONE)
+            raise
+        finally:
+            core.residency.release(place)
+
+    async def wake(self, name: Name, *, wait: float | None = None) -> None:
+        """Let work that nobody owns run, if the session has any."""
+        place = await self._core.residency.acquire(name, wait=wait)
+        try:
+            await self._kick(place)
+        finally:
+            self._core.residency.release(place)
+
+    def _input(self, name: Name, said: Said) -> NewInput:
+        digest = None
+        if said.key is not None:
+            digest = hashlib.sha256(f"{said.body}\n{said.text}".encode()).hexdigest()
+        return NewInput(
+            *name, said.body, said.text, self._core.clock.now_ms(),
+            key=said.key, digest=digest, title=title_from(said.text), create=said.create, reject=said.reject,
+        )  # fmt: skip
+
+    async def _deliver(self, place: Place[Live], new: NewInput) -> Ticket:
+        live = _loaded(place)
+        # whoever came first is being stored: keep the order in which callers came
+        while live.mailbox is not None and live.mailbox.opening is not None and not live.mailbox.opening.done():
+            await asyncio.shield(live.mailbox.opening)
+        if live.mailbox is None:
+            return await asyncio.shield(self._open(place).start(new))
+        accepted = await self._core.store.accept(new, None)
+        ticket = self._core.outcomes.ticket(accepted)
+        if accepted.orphaned:
+            await self._kick(place)
+        return ticket
+
+    async def _kick(self, place: Place[Live]) -> None:
+        live = _loaded(place)
+        while live.mailbox is not None and live.mailbox.task is not None:
+            await asyncio.wait([live.mailbox.task])
+        self._open(place).start(None)
+
+    def _open(self, place: Place[Live]) -> Mailbox:
+        self._core.residency.hold(place)
+        return Mailbox(self._core, place, self._reload)
+
+    async def _reload(self, live: Live) -> None:
+        """Make a copy anew that is too far behind."""
+        fresh = await self.load(live.name)
+        live.row, live.history, live.key, live.version = fresh.row, fresh.history, fresh.key, fresh.version
+
+    async def load(self, name: Name) -> Live:
+        """A session's copy from storage; an empty one of what is not stored yet."""
+        found = await self._core.store.load(*name)
+        history = self._core.engine.history()
+        if found is None:
+            return Live(name, None, history)
+        row, entries = found
+        for at in range(0, len(entries), LOAD_PIECE):
+            history.extend(entries[at : at + LOAD_PIECE])
+            await asyncio.sleep(0)  # a long history must not hold up everybody else
+        self._core.residency.restored += 1
+        return Live(name, row, history)
+
+
+def _loaded(place: Place[Live]) -> Live:
+    if place.resident is None:
+        raise AssertionError(f"the place of {place.name!r} is empty while it is pinned")
+    return place.resident

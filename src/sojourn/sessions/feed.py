@@ -1,0 +1,335 @@
+"""What clients see of a session: its log as it grows, and the answer's text while it is written.
+
+Persist, then publish: a durable event is published by whoever has just stored it. A subscriber that cannot keep up, or that
+came late, reads from storage what it missed; it never slows the turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from sojourn.abc import Entry, SessionStore
+from sojourn.clock import Clock, Timer
+from sojourn.errors import InvalidInput
+from sojourn.records import EntryKind, Event, EventKind
+
+#: Text is passed on at most this often, seconds.
+COALESCE = 0.02
+
+#: A subscriber that is this many events behind falls back to reading them from storage.
+MAX_BACKLOG = 256
+
+#: How many events are read from storage at once.
+READ_AHEAD = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a client is: behind the durable event `seq`, and in the text of `attempt` up to `offset`."""
+
+    seq: int = 0
+    attempt: int = 0
+    offset: int = 0
+
+    @classmethod
+    def parse(cls, event_id: int | str | None) -> Position:
+        """From an event's id; raises InvalidInput."""
+        if event_id is None:
+            return cls()
+        numbers = str(event_id).split(".")
+        if len(numbers) not in {1, 3} or not all(n.isascii() and n.isdigit() and len(n) < 19 for n in numbers):
+            raise InvalidInput("event id", event_id, "an id that an event had: SEQ or SEQ.ATTEMPT.OFFSET")
+        return cls(*map(int, numbers))
+
+
+class _Text:
+    """The text of the step that is being written; void once something durable follows."""
+
+    __slots__ = ("attempt", "length", "pieces", "turn")
+
+    def __init__(self, turn: int, attempt: int) -> None:
+        self.turn, self.attempt = turn, attempt
+        self.pieces: list[str] = []
+        self.length = 0
+
+    def since(self, offset: int) -> str:
+        """What was written from `offset` on."""
+        if len(self.pieces) > 1:
+            self.pieces = ["".join(self.pieces)]
+        return self.pieces[0][offset:] if self.pieces else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flush:
+    """Put before a durable event: the text up to there, so that nobody misses its end."""
+
+    seq: int
+    text: _Text
+
+
+class Feed:
+    """One session's events, for as long as somebody subscribes or a turn runs."""
+
+    def __init__(
+        self, clock: Clock, read: Callable[[int], Awaitable[Sequence[Entry]]], on_idle: Callable[[Feed], None]
+    ) -> None:
+        self._clock = clock
+        self._read = read
+        self._on_idle = on_idle
+        self._subscriptions: set[Subscription] = set()
+        self._text: _Text | None = None
+        self._seq = 0
+        self._flushed = float("-inf")
+        self._timer: Timer | None = None
+        self._running = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody needs it."""
+        return not self._subscriptions and not self._running
+
+    @property
+    def remote(self) -> bool:
+        """Whether somebody watches what this process does not itself publish."""
+        return bool(self._subscriptions) and not self._running
+
+    def run(self, *, running: bool) -> None:
+        """The session's turns run in this process, so that everything is published here; or no longer."""
+        self._running = running
+        if self.idle:
+            self._on_idle(self)
+
+    def begin(self, turn: int, attempt: int, seq: int) -> None:
+        """An attempt begins behind the durable event `seq`: from here its text counts."""
+        self._seq, self._text = seq, _Text(turn, attempt)
+
+    def write(self, piece: str) -> None:
+        """A piece of text was written."""
+        text = self._text
+        if text is None:
+            return
+        text.pieces.append(piece)
+        text.length += len(piece)
+        if self._subscriptions and self._timer is None:
+            wait = self._flushed + COALESCE - self._clock.monotonic()
+            if wait > 0:
+                self._timer = self._clock.call_later(wait, self._wake)
+            else:
+                self._wake()
+
+    def publish(self, entries: Sequence[Entry]) -> None:
+        """Entries were stored."""
+        text = self._text
+        for subscription in self._subscriptions:
+            if text is not None and text.length:
+                subscription.push(_Flush(self._seq, text))
+            for entry in entries:
+                subscription.push(entry)
+        if entries:
+            self._seq = entries[-1].seq
+            if text is not None:
+                self._text = _Text(text.turn, text.attempt)
+
+    def halt(self) -> None:
+        """The attempt is over; text that nothing durable followed is void."""
+        self._text = None
+
+    def refresh(self) -> None:
+        """Something may have been stored elsewhere: let everybody look."""
+        for subscription in self._subscriptions:
+            subscription.catch_up()
+
+    def end(self, kind: EventKind | None) -> None:
+        """No more events, for good: the session is deleted, or the runtime closes."""
+        for subscription in list(self._subscriptions):
+            subscription.finish(kind)
+
+    def subscribe(self, position: Position, backlog: Sequence[Entry] | None = None) -> Subscription:
+        """Events behind a position; `backlog` is what follows it where the caller knows, else storage is asked."""
+        subscription = Subscription(self, position, backlog)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """No more for this one."""
+        self._subscriptions.discard(subscription)
+        if self.idle:
+            self._on_idle(self)
+
+    async def read(self, after: int) -> Sequence[Entry]:
+        """What is stored behind `after`."""
+        return await self._read(after)
+
+    def text_behind(self, position: Position) -> _Text | None:
+        """The text that is being written, if it comes right behind the position's durable event."""
+        return self._text if self._text is not None and self._seq == position.seq else None
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._flushed = self._clock.monotonic()
+        for subscription in self._subscriptions:
+            subscription.wake()
+
+
+class Feeds:
+    """The feeds that somebody needs, by session."""
+
+    def __init__(self, clock: Clock, store: SessionStore) -> None:
+        self._clock, self._store = clock, store
+        self._feeds: dict[tuple[str, str], Feed] = {}
+
+    def __call__(self, name: tuple[str, str]) -> Feed:
+        """The session's feed."""
+        found = self._feeds.get(name)
+        if found is None:
+
+            async def read(after: int) -> Sequence[Entry]:
+                return await self._store.entries(*name, after=after, limit=READ_AHEAD)
+
+            found = self._feeds[name] = Feed(self._clock, read, lambda feed: self._discard(name, feed))
+        return found
+
+    def end(self, name: tuple[str, str], kind: EventKind | None) -> None:
+        """The session is gone; one with the same id begins anew."""
+        feed = self._feeds.pop(name, None)
+        if feed is not None:
+            feed.end(kind)
+
+    def end_all(self) -> None:
+        """Nothing is published any more."""
+        for name in list(self._feeds):
+            self.end(name, None)
+
+    def refresh(self) -> bool:
+        """Let those look into storage who watch what runs elsewhere; False if there are none."""
+        remote = [feed for feed in self._feeds.values() if feed.remote]
+        for feed in remote:
+            feed.refresh()
+        return bool(remote)
+
+    def _discard(self, name: tuple[str, str], feed: Feed) -> None:
+        if self._feeds.get(name) is feed:
+            del self._feeds[name]
+
+
+class Subscription:
+    """One client's way through a feed: entries and pieces of text, in order, none twice.
+
+    Yields (entry, None) for what is durable and (None, event) for the rest.
+    """
+
+    def __init__(self, feed: Feed, position: Position, backlog: Sequence[Entry] | None) -> None:
+        self._feed = feed
+        self._position = position
+        self._queue: deque[Entry | _Flush] = deque(backlog or ())
+        self._behind = backlog is None
+        self._doubt = position.attempt > 0
+        self._ended = False
+        self._last: EventKind | None = None
+        self._wake: asyncio.Future[None] | None = None
+
+    # -- called by the feed, never waiting
+
+    def push(self, item: Entry | _Flush) -> None:
+        """One more; too many mean reading from storage later."""
+        if not self._behind:
+            self._queue.append(item)
+            if len(self._queue) > MAX_BACKLOG:
+                self._queue.clear()
+                self._behind = True
+        self.wake()
+
+    def catch_up(self) -> None:
+        """Look into storage."""
+        self._behind = True
+        self.wake()
+
+    def finish(self, kind: EventKind | None = None) -> None:
+        """End behind what is queued, with one more event of this kind if any."""
+        self._ended, self._last = True, kind
+        self.wake()
+
+    def finish_stored(self) -> None:
+        """End behind everything that is stored."""
+        self._behind = True
+        self.finish()
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def close(self) -> None:
+        """The client is gone."""
+        self._feed.unsubscribe(self)
+
+    # -- called by the client
+
+    async def events(self) -> AsyncIterator[tuple[Entry | None, Event | None]]:
+        """All there is and will be, until the feed ends."""
+        while True:
+            while self._queue or self._behind:
+                if self._behind:
+                    async for entry in self._from_storage():
+                        for found in self._pass(entry):
+                            yield found
+                else:
+                    for found in self._take(self._queue.popleft()):
+                        yield found
+            if self._doubt and self._partial_is_void():
+                yield None, self._dropped()
+            if (text := self._feed.text_behind(self._position)) is not None and (event := self._piece(text)):
+                yield None, event
+                continue
+            if self._ended:
+                if self._last is not None:
+                    yield None, Event(kind=self._last, id=str(self._position.seq), seq=self._position.seq)
+                return
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+
+    async def _from_storage(self) -> AsyncIterator[Entry]:
+        # from now on what is published queues up again; what is both there and in storage is passed over
+        self._behind = False
+        while True:
+            entries = await self._feed.read(self._position.seq)
+            for entry in entries:
+                yield entry
+            if len(entries) < READ_AHEAD:
+                return
+
+    def _take(self, item: Entry | _Flush) -> list[tuple[Entry | None, Event | None]]:
+        if not isinstance(item, _Flush):
+            return self._pass(item)
+        event = self._piece(item.text) if item.seq == self._position.seq else None
+        return [(None, event)] if event else []
+
+    def _pass(self, entry: Entry) -> list[tuple[Entry | None, Event | None]]:
+        """An entry, unless it was passed on before; text that it does not complete is void."""
+        if entry.seq <= self._position.seq:
+            return []
+        void = self._position.offset > 0 and entry.kind is not EntryKind.MESSAGE
+        found: list[tuple[Entry | None, Event | None]] = [(None, self._dropped())] if void else []
+        self._position, self._doubt = Position(entry.seq), False
+        return [*found, (entry, None)]
+
+    def _partial_is_void(self) -> bool:
+        self._doubt = False
+        text = self._feed.text_behind(self._position)
+        return self._position.offset > 0 and (text is None or text.attempt != self._position.attempt)
+
+    def _dropped(self) -> Event:
+        self._position = Position(self._position.seq)
+        return Event(kind=EventKind.TEXT_DROPPED, id=str(self._position.seq), seq=self._position.seq)
+
+    def _piece(self, text: _Text) -> Event | None:
+        offset = self._position.offset if self._position.attempt == text.attempt else 0
+        piece = text.since(offset)
+        if not piece:
+            return None
+        self._position = Position(self._position.seq, text.attempt, offset + len(piece))
+        place = f"{self._position.seq}.{text.attempt}.{self._position.offset}"
+        return Event(kind=EventKind.TEXT, id=place, seq=self._position.seq, turn=text.turn, text=piece)

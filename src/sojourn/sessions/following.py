@@ -1,0 +1,128 @@
+"""Following a session: a turn to its end, or everything from some event on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from sojourn.abc import MESSAGE_KINDS, Entry, TurnRow
+from sojourn.errors import RuntimeClosed, SessionNotFound, SojournError, TurnCancelled, TurnFailed, TurnHeld
+from sojourn.records import EntryKind, Event, EventKind, Reply, TurnStatus
+from sojourn.sessions.feed import Position, Subscription
+from sojourn.sessions.live import Core, Ticket
+from sojourn.sessions.residency import Name
+from sojourn.sessions.views import event_of, reply_of
+
+#: An ended turn's last answer is looked for in this many of its last entries.
+READ_BACK = 50
+
+_ANSWER = MESSAGE_KINDS | {EntryKind.TURN_ENDED}
+
+
+async def outcome(core: Core, name: Name, ticket: Ticket) -> Reply:
+    """The reply of the turn that an input began; raises TurnFailed, TurnCancelled, TurnHeld, SessionNotFound."""
+    if ticket.end is None:
+        return await stored_reply(core, name, ticket.accepted.turn)
+    return await asyncio.shield(ticket.end)
+
+
+async def stored_reply(core: Core, name: Name, turn: TurnRow) -> Reply:
+    """The reply of an ended turn, from storage; raises what its end was."""
+    if turn.status is TurnStatus.FAILED:
+        raise TurnFailed(name[1], turn.turn, turn.reason or "")
+    if turn.status is TurnStatus.CANCELLED:
+        raise TurnCancelled(name[1], turn.turn, turn.reason or "")
+    if turn.status is TurnStatus.HELD:
+        raise TurnHeld(name[1], turn.turn)
+    ended = turn.ended_seq or 0
+    entries = await core.store.entries(
+        *name, after=(turn.opened_seq or 1) - 1, before=ended + 1, kinds=_ANSWER, limit=READ_BACK, newest=True
+    )
+    return reply_of(entries[-1], _said(entries))
+
+
+def _said(entries: Sequence[Entry]) -> str:
+    return next((entry.text for entry in reversed(entries) if entry.kind is EntryKind.MESSAGE), "")
+
+
+async def follow_turn(core: Core, name: Name, ticket: Ticket) -> AsyncIterator[Event]:
+    """The events of one turn from its opening on; the last one is terminal."""
+    accepted, end = ticket
+    turn = accepted.turn
+    # a turn in line opens behind everything that is there now
+    start = turn.opened_seq - 1 if turn.opened_seq is not None else accepted.session.version
+    subscription = core.feeds(name).subscribe(Position(start), list(accepted.tail[-1:]) or None)
+    if end is None:
+        subscription.finish_stored()
+    else:
+        end.add_done_callback(lambda _: subscription.finish_stored())
+    try:
+        async for event in _events(core, name, subscription):
+            if event.turn == turn.turn or event.kind is EventKind.TEXT_DROPPED:
+                yield event
+                if event.kind is EventKind.TURN_ENDED:
+                    return
+        yield _terminal(turn, end)
+    except SessionNotFound:
+        yield Event(kind=EventKind.SESSION_DELETED, id=str(start), seq=start, turn=turn.turn)
+    finally:
+        subscription.close()
+
+
+def _terminal(turn: TurnRow, end: asyncio.Future[Reply] | None) -> Event:
+    """The end of a turn that left no trace in the log; raises where it has not ended and will be seen no more."""
+    seq = turn.ended_seq or turn.opened_seq or 0
+    status, reason = turn.status, turn.reason or ""
+    error = end.exception() if end is not None and end.done() and not end.cancelled() else None
+    if isinstance(error, TurnCancelled | TurnFailed):
+        status = TurnStatus.CANCELLED if isinstance(error, TurnCancelled) else TurnStatus.FAILED
+        reason = error.reason
+    elif isinstance(error, TurnHeld):
+        status, reason = TurnStatus.HELD, str(error)
+    elif isinstance(error, SessionNotFound):
+        return Event(kind=EventKind.SESSION_DELETED, id=str(seq), seq=seq, turn=turn.turn)
+    elif error is not None:
+        raise error
+    elif not status.final:
+        raise RuntimeClosed
+    return Event(kind=EventKind.TURN_ENDED, id=str(seq), seq=seq, turn=turn.turn, status=status, text=reason)
+
+
+async def watch(core: Core, name: Name, after: int | str | None) -> AsyncIterator[Event]:
+    """Everything behind an event, and then what comes, until the session is deleted or the runtime closes."""
+    row = await core.store.get(*name)
+    position = Position(row.version) if after is None else Position.parse(after)
+    subscription = core.feeds(name).subscribe(position)
+    try:
+        async for event in _events(core, name, subscription):
+            yield event
+    except SessionNotFound:
+        yield Event(kind=EventKind.SESSION_DELETED, id=str(position.seq), seq=position.seq)
+    finally:
+        subscription.close()
+
+
+async def _events(core: Core, name: Name, subscription: Subscription) -> AsyncIterator[Event]:
+    """Entries as events; a completed turn's end carries its reply."""
+    said: dict[int, str] = {}
+    async for entry, event in subscription.events():
+        if event is not None:
+            yield event
+        elif entry is not None:
+            if entry.kind is EntryKind.MESSAGE:
+                said = {entry.turn: entry.text}
+            reply = None
+            if entry.kind is EntryKind.TURN_ENDED and '"status":"completed"' in entry.body:
+                text = said.get(entry.turn)
+                reply = reply_of(entry, await _said_before(core, name, entry) if text is None else text)
+            yield event_of(core.engine, entry, reply)
+
+
+async def _said_before(core: Core, name: Name, end: Entry) -> str:
+    try:
+        found = await core.store.entries(
+            *name, before=end.seq, kinds=frozenset({EntryKind.MESSAGE}), limit=1, newest=True
+        )
+    except SojournError:
+        return ""
+    return found[-1].text if found and found[-1].turn == end.turn else ""

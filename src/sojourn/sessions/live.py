@@ -1,0 +1,130 @@
+"""A session in memory: its row, its parsed history, and what the parts of the core share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sojourn.abc import Accepted, Acquired, Claim, Engine, Entry, History, SessionRow, SessionStore
+from sojourn.clock import Clock
+from sojourn.records import OnInterrupt, Reply, UnloadReason
+from sojourn.sessions.feed import Feeds
+from sojourn.sessions.residency import Name, Residency
+
+if TYPE_CHECKING:
+    from sojourn.sessions.mailbox import Mailbox
+
+
+class Live:
+    """One live session. What it holds is a copy of what is stored, up to `version`."""
+
+    __slots__ = ("__weakref__", "history", "key", "mailbox", "name", "row", "version")
+
+    def __init__(self, name: Name, row: SessionRow | None, history: History) -> None:
+        self.name = name
+        self.row = row
+        self.history = history
+        self.key = row.key if row else None
+        self.version = row.version if row else 0
+        #: Who runs its turns, while it has any.
+        self.mailbox: Mailbox | None = None
+
+    @property
+    def claim(self) -> Claim:
+        """What this copy knows."""
+        return Claim(self.key, self.version)
+
+    def take(self, got: Accepted | Acquired) -> None:
+        """Bring the copy up to date with what the store answered."""
+        self.row, self.key = got.session, got.session.key
+        self.history.extend(got.tail)
+        self.version = got.session.version
+
+    def stored(self, entries: Sequence[Entry]) -> None:
+        """Entries of ours are in the log now."""
+        self.history.extend(entries)
+        self.version = entries[-1].seq if entries else self.version
+
+    def left(self, reason: UnloadReason) -> None:
+        """It has left memory."""
+
+
+class Ticket(NamedTuple):
+    """What a caller holds of an input that was accepted."""
+
+    accepted: Accepted
+    #: Its turn's reply, shared: wait for it through a shield. None where the turn had ended before.
+    end: asyncio.Future[Reply] | None
+
+
+class _Expected(NamedTuple):
+    name: Name
+    end: asyncio.Future[Reply]
+
+
+def seen(done: asyncio.Future[Any]) -> None:
+    """A done callback for what nobody may be left to hear of: a failure is then no reason to warn."""
+    if not done.cancelled():
+        done.exception()
+
+
+class Outcomes:
+    """How turns end, for those in this process who wait for it."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[int, int], _Expected] = {}
+
+    def expect(self, session: SessionRow, turn: int) -> asyncio.Future[Reply]:
+        """The turn's reply once it ends; shared, so wait for it through a shield."""
+        found = self._waiting.get((session.key, turn))
+        if found is None:
+            end: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+            end.add_done_callback(seen)
+            found = self._waiting[session.key, turn] = _Expected((session.user, session.id), end)
+        return found.end
+
+    def ticket(self, accepted: Accepted) -> Ticket:
+        """What the caller gets for its input."""
+        turn = accepted.turn
+        return Ticket(accepted, None if turn.status.final else self.expect(accepted.session, turn.turn))
+
+    def settle(self, key: int, turn: int, outcome: Reply | BaseException) -> None:
+        """The turn has ended."""
+        found = self._waiting.pop((key, turn), None)
+        if found is None or found.end.done():
+            return
+        if isinstance(outcome, BaseException):
+            found.end.set_exception(outcome)
+        else:
+            found.end.set_result(outcome)
+
+    def settle_session(self, key: int, outcome: BaseException) -> None:
+        """No turn of this session will ever end otherwise."""
+        for place in [place for place in self._waiting if place[0] == key]:
+            self.settle(*place, outcome)
+
+    def open(self) -> list[tuple[Name, int, int]]:
+        """(name, session key, turn) of every turn that is waited for."""
+        return [(found.name, *place) for place, found in self._waiting.items()]
+
+    def settle_all(self, outcome: BaseException) -> None:
+        """Nothing will ever end any more."""
+        for place in list(self._waiting):
+            self.settle(*place, outcome)
+
+
+@dataclass(slots=True)
+class Core:
+    """What the parts of a runtime share."""
+
+    store: SessionStore
+    engine: Engine
+    clock: Clock
+    on_interrupt: OnInterrupt
+    residency: Residency[Live]
+    feeds: Feeds
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    #: Which session waits for which others, by what their tools do.
+    waits: dict[Name, list[Name]] = field(default_factory=dict)

@@ -1,0 +1,167 @@
+"""One owner task per session that has work: input is handed to it, and it runs turn after turn until there is none left.
+
+Lock order: there are no locks. A session's state changes only in its owner task; everybody else hands things in and waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from sojourn.abc import Acceptance, Accepted, Acquired, NewInput, StaleClaim
+from sojourn.errors import OwnershipLost, SessionNotFound, SojournError, StorageError
+from sojourn.records import UnloadReason
+from sojourn.sessions.feed import Feed
+from sojourn.sessions.live import Core, Live, Ticket, seen
+from sojourn.sessions.residency import Place
+from sojourn.sessions.turn_run import Stop, TurnRun
+
+logger = logging.getLogger("sojourn.mailbox")
+
+#: How long to wait before an end that storage refused is written again, seconds.
+RETRY_INTERVAL = 1.0
+
+
+class Mailbox:
+    """Runs one live session's turns. It has a pin on the session's place for as long as it lives."""
+
+    def __init__(self, core: Core, place: Place[Live], reload: Callable[[Live], Awaitable[None]]) -> None:
+        live = place.resident
+        if live is None:
+            raise AssertionError("a mailbox needs a loaded session")
+        self._core, self._place, self._live, self._reload = core, place, live, reload
+        self._feed: Feed = core.feeds(live.name)
+        self._run: TurnRun | None = None
+        self._stop: Stop | None = None
+        self.opening: asyncio.Future[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def start(self, new: NewInput | None) -> asyncio.Future[Ticket]:
+        """Begin with an input, or with what is in line already; gives the answer to the input."""
+        told: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
+        told.add_done_callback(seen)
+        self.opening = asyncio.get_running_loop().create_future()
+        self._live.mailbox = self
+        self._feed.run(running=True)
+        self.task = asyncio.create_task(self._own(new, told), name=f"sojourn-owner-{self._live.name[1]}")
+        return told
+
+    def stop(self, reason: Stop, turn: int | None = None) -> bool:
+        """Stop the turn that runs (only if it is `turn`, where given); False if there is none."""
+        if turn is None:
+            self._stop = reason
+        if self._run is None or turn not in {None, self._run.turn}:
+            return False
+        self._run.stop(reason)
+        return True
+
+    # -- the owner task
+
+    async def _own(self, new: NewInput | None, told: asyncio.Future[Ticket]) -> None:
+        try:
+            work = await self._begin(new, told)
+            while work is not None:
+                work = await self._work(work)
+        except OwnershipLost:
+            self._core.residency.forget(self._live.name, UnloadReason.LOST)
+        except Exception:
+            logger.exception("owner task failed", extra={"session": self._live.name[1]})
+            self._core.residency.forget(self._live.name, UnloadReason.LOST)
+        finally:
+            self._opened()
+            if not told.done():
+                told.set_exception(SojournError("internal error; the log says more"))
+            self._live.mailbox = None
+            self._feed.run(running=False)
+            self._core.residency.release(self._place)
+
+    async def _begin(self, new: NewInput | None, told: asyncio.Future[Ticket]) -> Accepted | Acquired | None:
+        """Make the input durable and open its turn, or take what is in line."""
+        try:
+            if new is not None:
+                accepted = await self._accept(new)
+                if not told.done():
+                    told.set_result(self._core.outcomes.ticket(accepted))
+                if accepted.outcome is Acceptance.OPENED:
+                    self._opened()
+                    return accepted
+                if not accepted.orphaned:
+                    return None
+            acquired = await self._acquire()
+            if not told.done():
+                told.cancel()  # there was no input to answer
+        except (SojournError, StaleClaim) as error:
+            if not told.done():
+                told.set_exception(error)
+            return None
+        self._opened()
+        return acquired
+
+    async def _accept(self, new: NewInput) -> Accepted:
+        while True:
+            accepted = await self._core.store.accept(new, self._live.claim)
+            if accepted.outcome is not Acceptance.STALE:
+                break
+            await self._reload(self._live)
+        if accepted.outcome is Acceptance.OPENED:
+            self._take(accepted)
+        return accepted
+
+    async def _acquire(self) -> Acquired | None:
+        while True:
+            try:
+                acquired = await self._core.store.acquire(*self._live.name, self._live.claim, self._core.clock.now_ms())
+            except StaleClaim:
+                await self._reload(self._live)
+                continue
+            if acquired is not None:
+                self._take(acquired)
+            return acquired
+
+    def _take(self, got: Accepted | Acquired) -> None:
+        self._live.take(got)
+        self._feed.publish(got.tail)
+
+    def _opened(self) -> None:
+        if self.opening is not None and not self.opening.done():
+            self.opening.set_result(None)
+
+    async def _work(self, work: Accepted | Acquired) -> Acquired | None:
+        """Run one turn, tell those who wait for it, and give the next."""
+        self._run = run = TurnRun(self._core, self._live, work, self._feed)
+        if self._stop is not None:
+            run.stop(self._stop)
+        key, turn = work.session.key, work.turn.turn
+        try:
+            outcome = await run.run()
+        except StorageError as error:
+            self._core.outcomes.settle(key, turn, error)
+            return await self._end_later(run, work)
+        finally:
+            self._run = None
+        if outcome is not None:
+            self._core.outcomes.settle(key, turn, outcome)
+        if run.stop_reason is Stop.GONE and run.ended is None:
+            self._core.residency.forget(self._live.name, UnloadReason.GONE)
+            self._core.outcomes.settle(key, turn, SessionNotFound(work.session.id))
+            return None
+        following = run.ended.next if run.ended else None
+        if following is not None:
+            self._take(following)
+        return following
+
+    async def _end_later(self, run: TurnRun, work: Accepted | Acquired) -> Acquired | None:
+        """Storage refuses: stay busy and try to end the turn until it can be written, or nobody may write it."""
+        while self._stop is None:
+            await self._core.clock.sleep(RETRY_INTERVAL)
+            try:
+                await run.give_up()
+            except StorageError:
+                continue
+            following = run.ended.next if run.ended else None
+            if following is not None:
+                self._take(following)
+            return following
+        logger.error("turn left unfinished", extra={"session": work.session.id, "turn": work.turn.turn})
+        return None

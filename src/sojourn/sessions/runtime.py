@@ -1,0 +1,224 @@
+"""The facade that users hold: opens and closes everything, and speaks for the one local user."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from sojourn.abc import Engine, SessionStore
+from sojourn.clock import Clock, SystemClock
+from sojourn.errors import InvalidInput, RuntimeClosed, SessionNotFound, SojournError, TurnCancelled
+from sojourn.records import LOCAL_USER, OnInterrupt, Statistics, UnloadReason
+from sojourn.sessions.chores import Chores
+from sojourn.sessions.desk import Desk
+from sojourn.sessions.feed import Feeds
+from sojourn.sessions.live import Core, Live
+from sojourn.sessions.residency import Name, Residency
+from sojourn.sessions.scope import Scope
+from sojourn.sessions.turn_run import Stop
+
+logger = logging.getLogger("sojourn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a runtime behaves; raises InvalidInput for values that cannot be."""
+
+    #: Live sessions at one moment.
+    max_sessions: int = 100
+    #: Idle time in memory.
+    session_ttl: timedelta = timedelta(hours=1)
+    #: How long a caller waits for a place in memory.
+    admission_wait: timedelta = timedelta(seconds=10)
+    #: What becomes of a turn whose process died.
+    on_interrupt: OnInterrupt = OnInterrupt.RESUME
+    #: How long running turns may go on when the runtime closes, before they are handed over.
+    close_wait: timedelta = timedelta(seconds=5)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_sessions, bool) or not isinstance(self.max_sessions, int) or self.max_sessions < 1:
+            raise InvalidInput("max_sessions", self.max_sessions, "a whole number of at least 1")
+        if not isinstance(self.session_ttl, timedelta) or self.session_ttl <= timedelta(0):
+            raise InvalidInput("session_ttl", self.session_ttl, "a timedelta longer than 0")
+        for name in ("admission_wait", "close_wait"):
+            value = getattr(self, name)
+            if not isinstance(value, timedelta) or value < timedelta(0):
+                raise InvalidInput(name, value, "a timedelta of at least 0")
+        if self.on_interrupt not in set(OnInterrupt):
+            raise InvalidInput("on_interrupt", self.on_interrupt, "'resume' or 'hold'")
+
+
+class _State(StrEnum):
+    NEW = "not open yet"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Runtime(Scope):
+    """Runs one agent for many sessions. Use it as an async context manager; it can be opened once.
+
+    As a scope it speaks for the user "local"; `for_user` gives the others.
+    """
+
+    def __init__(
+        self, store: SessionStore, engine: Engine, settings: Settings | None = None, *, clock: Clock | None = None
+    ) -> None:
+        super().__init__(self, LOCAL_USER)
+        self.settings = settings or Settings()
+        self._state = _State.NEW
+        self._store, self._engine, self._clock = store, engine, clock or SystemClock()
+        self._waking: set[asyncio.Task[None]] = set()
+
+    # -- life
+
+    async def __aenter__(self) -> Self:
+        if self._state is not _State.NEW:
+            raise RuntimeClosed(self._state.value)
+        settings = self.settings
+        residency: Residency[Live] = Residency(
+            lambda name: self.desk.load(name),
+            clock=self._clock,
+            max_sessions=settings.max_sessions,
+            session_ttl=settings.session_ttl.total_seconds(),
+            admission_wait=settings.admission_wait.total_seconds(),
+        )
+        feeds = Feeds(self._clock, self._store)
+        self.core = Core(self._store, self._engine, self._clock, settings.on_interrupt, residency, feeds)
+        self.desk = Desk(self.core)
+        self.chores = Chores(self.core, self.desk)
+        await self._store.open()
+        try:
+            await self._engine.open()
+        except BaseException:
+            await self._store.close()
+            raise
+        self._state = _State.OPEN
+        self.chores.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Take no more, give running turns `close_wait`, hand the rest over, let everything go. Twice is harmless."""
+        if self._state is not _State.OPEN:
+            return
+        self._state = _State.CLOSING
+        try:
+            await self.chores.stop()
+            await self._finish_turns()
+            self.core.feeds.end_all()
+            self.core.outcomes.settle_all(RuntimeClosed())
+        finally:
+            self._state = _State.CLOSED
+            try:
+                await self._engine.close()
+            finally:
+                await self._store.close()
+
+    async def _finish_turns(self) -> None:
+        self.core.residency.close()
+        owners = self._owners()
+        if owners:
+            await self._wait_for(owners, self.settings.close_wait.total_seconds())
+        for live in self.core.residency.residents().values():
+            if live.mailbox is not None:
+                live.mailbox.stop(Stop.CLOSING)
+        if owners := self._owners():
+            await asyncio.wait(owners)
+
+    def _owners(self) -> list[asyncio.Task[None]]:
+        boxes = [live.mailbox for live in self.core.residency.residents().values()]
+        return [box.task for box in boxes if box is not None and box.task is not None]
+
+    async def _wait_for(self, tasks: list[asyncio.Task[None]], seconds: float) -> None:
+        if not seconds:
+            return
+        timeout = asyncio.ensure_future(self._clock.sleep(seconds))
+        every = asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait([timeout, every], return_when=asyncio.FIRST_COMPLETED)
+        timeout.cancel()
+        await asyncio.gather(timeout, return_exceptions=True)
+
+    def check_open(self) -> None:
+        """Raises RuntimeClosed unless calls can be made."""
+        if self._state is not _State.OPEN:
+            raise RuntimeClosed(self._state.value)
+
+    # -- what users hold besides sessions
+
+    def for_user(self, user: str) -> Scope:
+        """The same calls for another user's sessions."""
+        if not isinstance(user, str) or not 1 <= len(user) <= MAX_USER or not user.isprintable():
+            raise InvalidInput("user", user, f"1 to {MAX_USER} printable characters")
+        return Scope(self, user)
+
+    async def statistics(self) -> Statistics:
+        """How many sessions are where, of all users."""
+        self.check_open()
+        residency = self.core.residency
+        stored = await self._store.count()
+        return Statistics(
+            live=residency.live,
+            busy=residency.live - residency.at_rest,
+            at_rest=residency.at_rest,
+            waiting=residency.waiting,
+            stored=stored,
+            restored=residency.restored,
+            unloaded=MappingProxyType(dict(residency.unloaded)),
+            max_sessions=residency.max_sessions,
+            session_ttl=residency.session_ttl,
+        )
+
+    # -- for the scopes
+
+    async def cut(self, name: Name, key: int | None) -> None:
+        """The session's copy is void: stop what runs of it, and return when it has stopped."""
+        live = self.core.residency.peek(name)
+        mailbox = live.mailbox if live is not None and live.key == key else None
+        self.core.residency.forget(name, UnloadReason.GONE)
+        if key is not None:
+            self.core.outcomes.settle_session(key, SessionNotFound(name[1]))
+        if mailbox is not None and mailbox.task is not None:
+            mailbox.stop(Stop.GONE)
+            await asyncio.wait([mailbox.task])
+
+    async def cancel_turn(self, name: Name, turn: int | None, *, clear: bool) -> bool:
+        """See Scope.cancel."""
+        core = self.core
+        answer = await core.store.request_cancel(*name, turn, clear=clear, now=core.clock.now_ms())
+        core.residency.touch(name)
+        for number in answer.turns:
+            core.outcomes.settle(answer.session.key, number, TurnCancelled(name[1], number, Stop.CANCEL.value))
+        core.feeds(name).refresh()
+        if answer.running is None:
+            return bool(answer.turns)
+        ended = core.outcomes.expect(answer.session, answer.running)
+        live = core.residency.peek(name)
+        if live is not None and live.mailbox is not None:
+            live.mailbox.stop(Stop.CANCEL, answer.running)
+        try:
+            await asyncio.shield(ended)
+        except TurnCancelled:
+            return True
+        except SojournError:
+            pass  # it ended by itself before it could be cancelled
+        return bool(answer.turns)
+
+    def wake_soon(self, name: Name) -> None:
+        """Let a session's waiting work run when there is a place for it."""
+        task = asyncio.create_task(self.chores.take_up(name), name=f"sojourn-wake-{name[1]}")
+        self._waking.add(task)
+        task.add_done_callback(self._waking.discard)
+
+
+#: The longest user name, characters.
+MAX_USER = 256

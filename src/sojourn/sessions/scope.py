@@ -1,0 +1,377 @@
+"""What a user of the runtime can do with sessions: all calls for one user, and a handle for one session."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from sojourn.abc import MESSAGE_KINDS
+from sojourn.errors import InvalidInput, SessionBusy
+from sojourn.records import (
+    BusyPolicy,
+    Content,
+    Effect,
+    Event,
+    EventKind,
+    Message,
+    Page,
+    QueuedInput,
+    Reply,
+    Session,
+    Turn,
+    UnloadReason,
+    check_session_id,
+)
+from sojourn.sessions import current, following, transfer
+from sojourn.sessions.desk import check_said
+from sojourn.sessions.residency import Name
+from sojourn.sessions.views import message_of, queued_of, session_of, turn_of
+
+if TYPE_CHECKING:
+    from sojourn.sessions.runtime import Runtime
+
+#: The longest title, characters.
+MAX_TITLE = 200
+
+#: The largest page of sessions or messages.
+MAX_LIMIT = 1000
+
+
+class Scope:
+    """One user's sessions. Nothing of another user's can be seen or changed through it."""
+
+    def __init__(self, runtime: Runtime, user: str) -> None:
+        self._runtime = runtime
+        self.user = user
+
+    def session(self, id: str) -> SessionHandle:
+        """A handle for the session with this id, which need not exist yet; no I/O. Raises InvalidSessionId."""
+        return SessionHandle(self, check_session_id(id))
+
+    # -- sessions
+
+    async def create(self, id: str | None = None, *, title: str | None = None) -> Session:
+        """Store an empty session; without an id it gets one. Raises SessionExists, InvalidSessionId."""
+        core = self._runtime.core
+        chosen = str(uuid.uuid4()) if id is None else check_session_id(id)
+        title = None if title is None else _title(title)
+        return session_of(await core.store.create(self.user, chosen, title=title, now=core.clock.now_ms()))
+
+    async def get(self, id: str) -> Session:
+        """The session as it stands in storage; no activity. Raises SessionNotFound."""
+        return session_of(await self._runtime.core.store.get(*self._name(id)))
+
+    async def sessions(self, *, query: str | None = None, limit: int = 20, after: str | None = None) -> Page:
+        """A page of sessions, newest activity first.
+
+        `query` keeps those whose title or one of whose messages has all its words, the last one as a prefix.
+        """
+        rows, cursor = await self._runtime.core.store.page(self.user, query=query, limit=_limit(limit), after=after)
+        return Page(sessions=[session_of(row) for row in rows], next=cursor)
+
+    async def rename(self, id: str, title: str) -> Session:
+        """Set the title. Raises SessionNotFound."""
+        core, name = self._runtime.core, self._name(id)
+        row = await core.store.rename(*name, _title(title), core.clock.now_ms())
+        core.residency.touch(name)
+        return session_of(row)
+
+    async def reset(self, id: str) -> Session:
+        """Forget the session's history, queue and keys, keep the session; what runs is cut. Raises SessionNotFound."""
+        core, name = self._runtime.core, self._name(id)
+        row = await core.store.reset(*name, core.clock.now_ms())
+        await self._runtime.cut(name, row.key)
+        core.feeds(name).refresh()
+        return session_of(row)
+
+    async def delete(self, id: str) -> bool:
+        """Remove every trace of the session, also while it is busy; False if there is none.
+
+        It is gone when this returns; its rows are purged in the background.
+        """
+        core, name = self._runtime.core, self._name(id)
+        live = core.residency.peek(name)
+        gone = await core.store.delete(*name)
+        if gone:
+            core.feeds.end(name, EventKind.SESSION_DELETED)
+            await self._runtime.cut(name, live.key if live else None)
+            self._runtime.chores.purge_soon()
+        return gone
+
+    async def fork(
+        self, id: str, *, at: int | None = None, new_id: str | None = None, title: str | None = None
+    ) -> Session:
+        """A new session with the same history up to the end of a finished turn.
+
+        `at` is the `seq` of that turn's last message (None: the last finished turn). Queue, keys and usage are not copied.
+        Raises SessionNotFound, SessionExists, ForkPointInvalid.
+        """
+        core, name = self._runtime.core, self._name(id)
+        child = str(uuid.uuid4()) if new_id is None else check_session_id(new_id)
+        if title is None:
+            parent = await core.store.get(*name)
+            title = f"Fork: {(parent.title or id).removeprefix('Fork: ')}"
+        row = await core.store.fork(*name, child, at=at, title=_title(title), now=core.clock.now_ms())
+        return session_of(row)
+
+    async def unload(self, id: str) -> bool:
+        """Drop the session from memory now; False if it is not live. Raises SessionBusy."""
+        residency, name = self._runtime.core.residency, self._name(id)
+        if residency.unload(name, UnloadReason.REQUESTED):
+            return True
+        if residency.is_live(name):
+            raise SessionBusy(id)
+        return False
+
+    async def export(self, id: str) -> AsyncIterator[str]:
+        """The session up to its last finished turn as JSON Lines, for `load`. Raises SessionNotFound."""
+        async with aclosing(transfer.export(self._runtime.core.store, *self._name(id))) as lines:
+            async for line in lines:
+                yield line
+
+    async def load(self, lines: AsyncIterable[str] | Iterable[str], *, id: str | None = None) -> Session:
+        """Store an exported session, under another `id` if given. Raises ExportInvalid, SessionExists."""
+        self._runtime.check_open()
+        core = self._runtime.core
+        return session_of(await transfer.load(core.store, self.user, _aiter(lines), id=id))
+
+    # -- turns
+
+    async def send(
+        self,
+        id: str,
+        content: Content,
+        *,
+        key: str | None = None,
+        create: bool = True,
+        busy: BusyPolicy | str = BusyPolicy.QUEUE,
+    ) -> Reply:
+        """Say something and wait for the agent to finish. Cancelling this call does not cancel the turn.
+
+        The input is durable before the agent sees it. The same `key` with the same content never runs twice: it gives the
+        reply of the turn that it began. Raises SessionNotFound (with create=False), SessionBusy (with busy="reject"),
+        IdempotencyConflict, SessionReentrant, SessionLimitExceeded, TurnFailed, TurnCancelled, TurnHeld, InvalidInput.
+        """
+        said, name = check_said(content, key, busy, create=create), self._name(id)
+        core = self._runtime.core
+        with current.waiting_for(core.waits, name):
+            ticket = await self._runtime.desk.accept(name, said)
+            return await following.outcome(core, name, ticket)
+
+    async def stream(
+        self,
+        id: str,
+        content: Content,
+        *,
+        key: str | None = None,
+        create: bool = True,
+        busy: BusyPolicy | str = BusyPolicy.QUEUE,
+    ) -> AsyncIterator[Event]:
+        """Say something and follow the turn; the last event is terminal. Leaving early does not stop the turn.
+
+        Raises as `send` does, except that a turn's end is an event.
+        """
+        said, name = check_said(content, key, busy, create=create), self._name(id)
+        core = self._runtime.core
+        with current.waiting_for(core.waits, name):
+            ticket = await self._runtime.desk.accept(name, said)
+            async with aclosing(following.follow_turn(core, name, ticket)) as events:
+                async for event in events:
+                    yield event
+
+    async def watch(self, id: str, *, after: int | str | None = None) -> AsyncIterator[Event]:
+        """Events of the session: those stored behind `after` (an event's id), then live ones; None begins with the next.
+
+        Ends when the session is deleted or the runtime closes. No activity. Raises SessionNotFound, InvalidInput.
+        """
+        self._runtime.check_open()
+        async with aclosing(following.watch(self._runtime.core, self._name(id), after)) as events:
+            async for event in events:
+                yield event
+
+    async def cancel(self, id: str, *, turn: int | None = None, clear: bool = False) -> bool:
+        """Cancel a turn (None: the one that runs or is next); True if that or, with `clear`, anything in line was cancelled.
+
+        Returns when the turn has ended. What was written of its answer stays in the history. Raises SessionNotFound,
+        TurnNotFound.
+        """
+        return await self._runtime.cancel_turn(self._name(id), turn, clear=clear)
+
+    async def resume(self, id: str) -> Sequence[int]:
+        """Let held turns run; gives their numbers. Raises SessionNotFound."""
+        core, name = self._runtime.core, self._name(id)
+        turns = await core.store.resume(*name)
+        if turns:
+            self._runtime.wake_soon(name)
+        return turns
+
+    async def discard(self, id: str, *, turn: int | None = None) -> Sequence[int]:
+        """Cancel held turns, or one of them; gives their numbers. Raises SessionNotFound, TurnNotFound."""
+        core = self._runtime.core
+        return await core.store.discard(*self._name(id), turn, core.clock.now_ms())
+
+    # -- reads
+
+    async def history(self, id: str, *, before: int | None = None, limit: int | None = None) -> Sequence[Message]:
+        """Messages, oldest first: all, or the newest `limit` of them before the number `before`. Raises SessionNotFound."""
+        core = self._runtime.core
+        limit = None if limit is None else _limit(limit)
+        entries = await core.store.entries(
+            *self._name(id), before=before, limit=limit, newest=True, kinds=MESSAGE_KINDS
+        )
+        messages = []
+        for index, entry in enumerate(entries):
+            if index % _PIECE == _PIECE - 1:
+                await asyncio.sleep(0)  # a long history must not hold up everybody else
+            if (message := message_of(core.engine, entry)) is not None:
+                messages.append(message)
+        return messages
+
+    async def turn(self, id: str, turn: int) -> Turn:
+        """One turn. Raises SessionNotFound, TurnNotFound."""
+        return turn_of(await self._runtime.core.store.turn(*self._name(id), turn))
+
+    async def turns(self, id: str) -> Sequence[Turn]:
+        """All turns, oldest first. Raises SessionNotFound."""
+        return [turn_of(row) for row in await self._runtime.core.store.turns(*self._name(id))]
+
+    async def inbox(self, id: str) -> Sequence[QueuedInput]:
+        """Input in line and held, in order. Raises SessionNotFound."""
+        return [queued_of(row) for row in await self._runtime.core.store.inbox(*self._name(id))]
+
+    async def effects(self, id: str) -> Sequence[Effect]:
+        """The ledger of tool calls, in order. Raises SessionNotFound."""
+        return await self._runtime.core.store.effects(*self._name(id))
+
+    def _name(self, id: str) -> Name:
+        self._runtime.check_open()
+        return (self.user, check_session_id(id))
+
+
+class SessionHandle:
+    """One session by its id; cheap, holds nothing, may outlive the session. Each call is the scope's, without the id."""
+
+    __slots__ = ("_scope", "id")
+
+    def __init__(self, scope: Scope, id: str) -> None:
+        self._scope, self.id = scope, id
+
+    def __repr__(self) -> str:
+        return f"<session {self.id!r} of {self._scope.user!r}>"
+
+    async def create(self, *, title: str | None = None) -> Session:
+        """See Scope.create."""
+        return await self._scope.create(self.id, title=title)
+
+    async def get(self) -> Session:
+        """See Scope.get."""
+        return await self._scope.get(self.id)
+
+    async def send(
+        self,
+        content: Content,
+        *,
+        key: str | None = None,
+        create: bool = True,
+        busy: BusyPolicy | str = BusyPolicy.QUEUE,
+    ) -> Reply:
+        """See Scope.send."""
+        return await self._scope.send(self.id, content, key=key, create=create, busy=busy)
+
+    def stream(
+        self,
+        content: Content,
+        *,
+        key: str | None = None,
+        create: bool = True,
+        busy: BusyPolicy | str = BusyPolicy.QUEUE,
+    ) -> AsyncIterator[Event]:
+        """See Scope.stream."""
+        return self._scope.stream(self.id, content, key=key, create=create, busy=busy)
+
+    def watch(self, *, after: int | str | None = None) -> AsyncIterator[Event]:
+        """See Scope.watch."""
+        return self._scope.watch(self.id, after=after)
+
+    async def history(self, *, before: int | None = None, limit: int | None = None) -> Sequence[Message]:
+        """See Scope.history."""
+        return await self._scope.history(self.id, before=before, limit=limit)
+
+    async def turn(self, turn: int) -> Turn:
+        """See Scope.turn."""
+        return await self._scope.turn(self.id, turn)
+
+    async def turns(self) -> Sequence[Turn]:
+        """See Scope.turns."""
+        return await self._scope.turns(self.id)
+
+    async def inbox(self) -> Sequence[QueuedInput]:
+        """See Scope.inbox."""
+        return await self._scope.inbox(self.id)
+
+    async def effects(self) -> Sequence[Effect]:
+        """See Scope.effects."""
+        return await self._scope.effects(self.id)
+
+    async def rename(self, title: str) -> Session:
+        """See Scope.rename."""
+        return await self._scope.rename(self.id, title)
+
+    async def reset(self) -> Session:
+        """See Scope.reset."""
+        return await self._scope.reset(self.id)
+
+    async def fork(self, *, at: int | None = None, new_id: str | None = None, title: str | None = None) -> Session:
+        """See Scope.fork."""
+        return await self._scope.fork(self.id, at=at, new_id=new_id, title=title)
+
+    async def unload(self) -> bool:
+        """See Scope.unload."""
+        return await self._scope.unload(self.id)
+
+    async def delete(self) -> bool:
+        """See Scope.delete."""
+        return await self._scope.delete(self.id)
+
+    def export(self) -> AsyncIterator[str]:
+        """See Scope.export."""
+        return self._scope.export(self.id)
+
+    async def cancel(self, *, turn: int | None = None, clear: bool = False) -> bool:
+        """See Scope.cancel."""
+        return await self._scope.cancel(self.id, turn=turn, clear=clear)
+
+    async def resume(self) -> Sequence[int]:
+        """See Scope.resume."""
+        return await self._scope.resume(self.id)
+
+    async def discard(self, *, turn: int | None = None) -> Sequence[int]:
+        """See Scope.discard."""
+        return await self._scope.discard(self.id, turn=turn)
+
+
+_PIECE = 200
+
+
+def _limit(limit: int) -> int:
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+        raise InvalidInput("limit", limit, f"a whole number from 1 to {MAX_LIMIT}")
+    return limit
+
+
+def _title(title: object) -> str:
+    if not isinstance(title, str) or not title.strip() or len(title) > MAX_TITLE or not title.isprintable():
+        raise InvalidInput("title", title, f"1 to {MAX_TITLE} printable characters")
+    return title.strip()
+
+
+async def _aiter(lines: AsyncIterable[str] | Iterable[str]) -> AsyncIterator[str]:
+    if isinstance(lines, AsyncIterable):
+        async for line in lines:
+            yield line
+    else:
+        for line in lines:
+            yield line

@@ -1,0 +1,303 @@
+"""One turn being run by its owner: each step is stored before the engine is asked for the next.
+
+Order of writes: the response is durable before any of its tools runs, its calls durable as started with it, each result as it
+lands, the final answer in one commit with the turn's end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from enum import StrEnum
+
+from sojourn.abc import (
+    Accepted,
+    Acquired,
+    Append,
+    Appended,
+    Entry,
+    FeedbackGiven,
+    ModelResponded,
+    NewCall,
+    Run,
+    RunFinished,
+    Step,
+    TextDelta,
+    ToolFinished,
+    TurnEnd,
+    turn_ended_body,
+)
+from sojourn.errors import OwnershipLost, SojournError, StorageError, TurnCancelled, TurnFailed, TurnHeld
+from sojourn.records import Effect, EffectStatus, EntryKind, Reply, TurnStatus, Usage
+from sojourn.sessions import current
+from sojourn.sessions.feed import Feed
+from sojourn.sessions.live import Core, Live
+from sojourn.sessions.turns import MAX_ATTEMPTS, TurnEvent, after_interruption, move
+from sojourn.sessions.views import session_of, usage_json, usage_of
+
+logger = logging.getLogger("sojourn.turns")
+
+#: A failure's reason is cut behind this many characters.
+MAX_REASON = 2000
+
+
+class Stop(StrEnum):
+    """Why a turn is to be stopped before it is done."""
+
+    CANCEL = "cancelled by request"
+    GONE = "the session is gone"  # deleted, reset, or written by somebody else: nothing more may be written
+    CLOSING = "the runtime closes"  # somebody else will go on with it
+
+
+class Stopped(Exception):
+    """The turn was stopped."""
+
+
+class TurnRun:
+    """Runs one turn from where it stands to its end, or to where it is stopped."""
+
+    def __init__(self, core: Core, live: Live, work: Accepted | Acquired, feed: Feed) -> None:
+        self._core, self._live, self._work, self._feed = core, live, work, feed
+        self._row, self._turn = work.session, work.turn
+        self._attempt = max(1, work.turn.attempts)
+        self._turn_usage: dict[str, Usage] = dict(usage_of(work.turn.usage))
+        self._session_usage: dict[str, Usage] = dict(usage_of(work.session.usage))
+        #: The answer's text since the last thing stored.
+        self._written: list[str] = []
+        self._response_seq = 0
+        #: What the model said last.
+        self._said = ""
+        #: Calls that were started and have no result.
+        self._open: dict[tuple[int, int], Effect] = {(e.seq, e.index): e for e in work.open_calls}
+        self._task = asyncio.current_task()
+        self._in_engine = False
+        self.stop_reason: Stop | None = None
+        #: The answer to the write that ended the turn.
+        self.ended: Appended | None = None
+
+    @property
+    def turn(self) -> int:
+        """The turn's number."""
+        return self._turn.turn
+
+    def stop(self, reason: Stop) -> None:
+        """Stop as soon as nothing is being written; a turn that is ending already ends as it would."""
+        if self.stop_reason is None or reason is Stop.GONE:
+            self.stop_reason = reason
+            if self._in_engine and self._task is not None:
+                self._task.cancel()
+
+    # -- the story
+
+    async def run(self) -> Reply | SojournError | None:
+        """The turn's outcome; None where it goes on elsewhere. Raises OwnershipLost and StorageError."""
+        try:
+            if isinstance(self._work, Acquired) and self._work.continued:
+                verdict = await self._take_up()
+                if verdict is not None:
+                    return verdict
+            elif self._open:
+                await self._write(*self._closed_calls())
+            return await self._drive()
+        except Stopped:
+            return await self._stopped()
+        except (OwnershipLost, StorageError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the agent raised, its turn failed and its session lives on
+            return await self._failed(error)
+
+    async def _take_up(self) -> SojournError | None:
+        """Go on with a turn that ran before; gives its outcome where it is not run again."""
+        if isinstance(self._work, Acquired) and self._work.interrupted:
+            verdict = after_interruption(self._attempt, self._core.on_interrupt)
+            if verdict is TurnStatus.HELD:
+                await self._write([], [], end=TurnEnd(TurnStatus.HELD, None, usage_json(self._turn_usage)))
+                return TurnHeld(self._row.id, self.turn)
+            if verdict is TurnStatus.FAILED:
+                return await self._failed(None, f"its process died {MAX_ATTEMPTS} times while it ran")
+        self._attempt = self._turn.attempts + 1
+        entries, effects = self._closed_calls()
+        resumed = Entry(0, EntryKind.TURN_RESUMED, self.turn, f'{{"attempt":{self._attempt}}}')
+        await self._write([*entries, resumed], effects, attempts=self._attempt)
+        return None
+
+    async def _drive(self) -> Reply | SojournError | None:
+        self._feed.begin(self.turn, self._attempt, self._live.version)
+        session = session_of(self._row)
+        current.enter(session)
+        steps = self._core.engine.run(Run(session, self.turn, self._attempt, self._live.history))
+        final: ModelResponded | None = None
+        try:
+            while (step := await self._next(steps)) is not None:
+                if isinstance(step, TextDelta):
+                    self._written.append(step.text)
+                    self._feed.write(step.text)
+                elif isinstance(step, ModelResponded) and step.final:
+                    final = step
+                elif isinstance(step, RunFinished):
+                    return await self._completed(final, step)
+                else:
+                    await self._store(step)
+        finally:
+            await steps.aclose()
+            self._feed.halt()
+        return await self._failed(None, "the agent stopped without an answer")
+
+    async def _next(self, steps: AsyncGenerator[Step]) -> Step | None:
+        """The engine's next step; raises Stopped if the turn is to stop. Only here is the task ever cancelled."""
+        if self.stop_reason is not None:
+            raise Stopped
+        self._in_engine = True
+        try:
+            return await anext(steps, None)
+        except asyncio.CancelledError:
+            if self.stop_reason is None or self._task is None:
+                raise
+            self._task.uncancel()
+            raise Stopped from None
+        finally:
+            self._in_engine = False
+
+    async def give_up(self) -> None:
+        """End as failed after storage refused a write; raises StorageError while it still does, and OwnershipLost."""
+        if self.ended is None:
+            await self._end(TurnStatus.FAILED, "the database could not be written", [])
+
+    # -- steps
+
+    async def _store(self, step: Step) -> None:
+        if isinstance(step, ModelResponded):
+            self._count(step)
+            seq = self._response_seq = self._live.version + 1
+            calls = [NewCall(seq, call.index, call.tool, call.digest) for call in step.calls]
+            for call in calls:
+                self._open[seq, call.index] = _effect(call, EffectStatus.STARTED)
+            await self._write([self._entry(EntryKind.MESSAGE, step)], [], started=calls, counted=True)
+        elif isinstance(step, ToolFinished):
+            done = self._open.get((self._response_seq, step.index))
+            finished = [replace(done, status=EffectStatus.FINISHED)] if done else []
+            await self._write([self._entry(EntryKind.TOOL_RESULT, step)], finished)
+        elif isinstance(step, FeedbackGiven):
+            await self._write([self._entry(EntryKind.FEEDBACK, step)], [])
+
+    def _entry(self, kind: EntryKind, step: ModelResponded | ToolFinished | FeedbackGiven) -> Entry:
+        return Entry(0, kind, self.turn, step.body, step.text)
+
+    def _closed_calls(self) -> tuple[list[Entry], list[Effect]]:
+        """What to tell the model of the calls whose outcome nobody knows, and that nobody knows it."""
+        calls = [effect for _, effect in sorted(self._open.items())]
+        told = [self._core.engine.unknown(self._live.history, effect) for effect in calls]
+        entries = [self._entry(EntryKind.TOOL_RESULT, step) for step in told]
+        return entries, [replace(effect, status=EffectStatus.UNKNOWN) for effect in calls]
+
+    def _count(self, step: ModelResponded) -> None:
+        self._said = step.text
+        for usage in (self._turn_usage, self._session_usage):
+            usage[step.model] = usage.get(step.model, Usage()) + step.usage
+
+    # -- ends
+
+    async def _completed(self, final: ModelResponded | None, finished: RunFinished) -> Reply:
+        entries = []
+        if final is not None:
+            self._count(final)
+            entries.append(self._entry(EntryKind.MESSAGE, final))
+        usage = usage_json(self._turn_usage)
+        body = turn_ended_body(
+            TurnStatus.COMPLETED, usage=usage, finish=finished.finish_reason, output=finished.output_json
+        )
+        entries.append(Entry(0, EntryKind.TURN_ENDED, self.turn, body))
+        status = move(TurnStatus.RUNNING, TurnEvent.ANSWERED).to
+        await self._write(entries, [], counted=final is not None, end=TurnEnd(status, None, usage))
+        output = finished.output if finished.output_json is not None else self._said
+        return Reply(
+            text=self._said,
+            output=output,
+            turn=self.turn,
+            usage=dict(self._turn_usage),
+            finish_reason=finished.finish_reason,
+        )
+
+    async def _failed(self, error: Exception | None, reason: str = "") -> TurnFailed:
+        reason = reason if error is None else _sentence(error)
+        if error is not None:
+            logger.warning(
+                "turn failed", extra={"session": self._row.id, "turn": self.turn, "error": type(error).__name__}
+            )
+        await self._end(move(TurnStatus.RUNNING, TurnEvent.BROKE).to, reason, [])
+        failure = TurnFailed(self._row.id, self.turn, reason)
+        failure.__cause__ = error
+        return failure
+
+    async def _stopped(self) -> SojournError | None:
+        """End as the one who stopped it wants."""
+        if self.stop_reason is Stop.CANCEL:
+            text = "".join(self._written)
+            partial = (
+                [Entry(0, EntryKind.MESSAGE, self.turn, self._core.engine.interrupted(text), text)] if text else []
+            )
+            reason = Stop.CANCEL.value
+            await self._end(move(TurnStatus.RUNNING, TurnEvent.CANCEL_REQUESTED).to, reason, partial)
+            return TurnCancelled(self._row.id, self.turn, reason)
+        if self.stop_reason is Stop.CLOSING:
+            status = move(TurnStatus.RUNNING, TurnEvent.HANDED_OVER).to
+            # an orderly end is no failed attempt
+            await self._write(
+                [], [], attempts=self._attempt - 1, end=TurnEnd(status, None, usage_json(self._turn_usage))
+            )
+        return None
+
+    async def _end(self, status: TurnStatus, reason: str, entries: Sequence[Entry]) -> None:
+        """End otherwise than completed; every call gets a result, so that the history stays usable."""
+        closed, effects = self._closed_calls()
+        usage = usage_json(self._turn_usage)
+        last = Entry(0, EntryKind.TURN_ENDED, self.turn, turn_ended_body(status, reason, usage=usage), reason)
+        await self._write([*closed, *entries, last], effects, end=TurnEnd(status, reason, usage))
+
+    # -- writing
+
+    async def _write(
+        self,
+        entries: Sequence[Entry],
+        finished: Sequence[Effect],
+        *,
+        started: Sequence[NewCall] = (),
+        counted: bool = False,
+        attempts: int | None = None,
+        end: TurnEnd | None = None,
+    ) -> None:
+        """Store; then take into the copy in memory; then publish."""
+        now = self._core.clock.now_ms()
+        for seq, entry in enumerate(entries, self._live.version + 1):
+            entry.seq, entry.created = seq, now
+        write = Append(
+            self._row, self._row.fence, self._live.version, self.turn, now, entries,
+            started=started, finished=finished, attempts=attempts, end=end,
+            usage=usage_json(self._session_usage) if counted else None,
+            turn_usage=usage_json(self._turn_usage) if counted else None,
+        )  # fmt: skip
+        answer = await self._core.store.append(write)
+        for effect in finished:
+            self._open.pop((effect.seq, effect.index), None)
+        self._live.stored(entries)
+        self._row.usage = write.usage or self._row.usage
+        self._written.clear()
+        self._feed.publish(entries)
+        if end is not None:
+            self.ended = answer
+        elif answer.cancel_requested:
+            self.stop(Stop.CANCEL)
+
+
+def _effect(call: NewCall, status: EffectStatus) -> Effect:
+    return Effect(seq=call.seq, index=call.index, tool=call.tool, status=status)
+
+
+def _sentence(error: Exception) -> str:
+    """Why a turn failed, for people: the error's own words, one line."""
+    text = " ".join(str(error).split())[:MAX_REASON]
+    return (
+        text if isinstance(error, SojournError) else f"{type(error).__name__}: {text}" if text else type(error).__name__
+    )

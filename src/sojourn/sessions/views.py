@@ -1,0 +1,162 @@
+"""From what is stored to what people are shown. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sojourn.abc import Engine, Entry, InputRow, SessionRow, TurnRow
+from sojourn.clock import from_ms
+from sojourn.errors import ContentTooLarge, InvalidInput
+from sojourn.records import (
+    MAX_CONTENT_BYTES,
+    Content,
+    EntryKind,
+    Event,
+    EventKind,
+    Message,
+    QueuedInput,
+    Reply,
+    Role,
+    Session,
+    Turn,
+    TurnStatus,
+    Usage,
+)
+
+_PART_TYPES = ("text", "image", "file")
+
+
+def session_of(row: SessionRow) -> Session:
+    """A session as its owner sees it."""
+    return Session(
+        id=row.id,
+        user=row.user,
+        title=row.title,
+        created=from_ms(row.created),
+        last_activity=from_ms(row.active),
+        message_count=row.messages,
+        parent=row.parent,
+        status=row.status,
+        usage=usage_of(row.usage),
+    )
+
+
+def turn_of(row: TurnRow) -> Turn:
+    """A turn as its owner sees it."""
+    return Turn(
+        turn=row.turn,
+        status=row.status,
+        attempts=row.attempts,
+        key=row.key,
+        accepted=from_ms(row.accepted),
+        started=None if row.started is None else from_ms(row.started),
+        ended=None if row.ended is None else from_ms(row.ended),
+        reason=row.reason,
+        usage=usage_of(row.usage),
+    )
+
+
+def usage_of(text: str) -> Mapping[str, Usage]:
+    """Usage by model from its JSON."""
+    return {model: Usage.from_json(found) for model, found in json.loads(text).items()} if text != "{}" else {}
+
+
+def usage_json(usage: Mapping[str, Usage]) -> str:
+    """The inverse of `usage_of`."""
+    return json.dumps({model: found.to_json() for model, found in usage.items()}, separators=(",", ":"))
+
+
+def encode_content(content: Content) -> tuple[str, str]:
+    """The body and the text of an entry with this content; raises InvalidInput, ContentTooLarge."""
+    if isinstance(content, str):
+        body, text = "{}", content
+    else:
+        parts = [_part(index, part) for index, part in enumerate(_parts(content))]
+        text = "\n".join(part["text"] for part in parts if part["type"] == "text")
+        body = json.dumps({"content": parts}, ensure_ascii=False, separators=(",", ":"))
+    # a lone surrogate cannot be stored as UTF-8, and would come back as something else
+    try:
+        size = len(body.encode()) + len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidInput("content", error.object[error.start : error.end], "text that can be encoded") from error
+    if size > MAX_CONTENT_BYTES:
+        raise ContentTooLarge(size, MAX_CONTENT_BYTES)
+    if "\x00" in text:
+        raise InvalidInput("content", "a NUL character", "text without NUL characters")
+    return body, text
+
+
+def _parts(content: object) -> list[Any]:
+    if not isinstance(content, list | tuple) or not content:
+        raise InvalidInput("content", content, "text, or a list of parts")
+    return list(content)
+
+
+def _part(index: int, part: object) -> dict[str, Any]:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if not isinstance(part, Mapping) or kind not in _PART_TYPES:
+        raise InvalidInput(f"content[{index}].type", kind if isinstance(part, Mapping) else part, "text, image or file")
+    needed = {"text": "text", "image": "image", "file": "data"}[str(kind)]
+    if not isinstance(part.get(needed), str):
+        raise InvalidInput(f"content[{index}].{needed}", part.get(needed), "a string")
+    return dict(part)
+
+
+def decode_content(body: str, text: str) -> Content:
+    """The content that an entry or a queued input was made of."""
+    if body == "{}":
+        return text
+    found: Content = json.loads(body).get("content", text)
+    return found
+
+
+def queued_of(row: InputRow) -> QueuedInput:
+    """A queued input as its owner sees it."""
+    return QueuedInput(position=row.position, turn=row.turn, content=decode_content(row.body, row.text), held=row.held)
+
+
+def message_of(engine: Engine, entry: Entry) -> Message | None:
+    """What a person sees of an entry; None for one that shows nothing."""
+    if entry.kind is not EntryKind.TURN_OPENED:
+        return engine.message(entry)
+    content = decode_content(entry.body, entry.text)
+    return Message(
+        seq=entry.seq,
+        turn=entry.turn,
+        role=Role.USER,
+        text=entry.text,
+        parts=() if isinstance(content, str) else tuple(content),
+        created=from_ms(entry.created),
+    )
+
+
+def event_of(engine: Engine, entry: Entry, reply: Reply | None = None) -> Event:
+    """The durable event that an entry is; `reply` belongs to a completed turn's end."""
+    status = None
+    if entry.kind is EntryKind.TURN_ENDED:
+        status = TurnStatus(json.loads(entry.body)["status"])
+    spoken = entry.kind in {EntryKind.TURN_OPENED, EntryKind.MESSAGE, EntryKind.TOOL_RESULT}
+    return Event(
+        kind=EventKind(entry.kind.value),
+        id=str(entry.seq),
+        seq=entry.seq,
+        turn=entry.turn or None,
+        text=entry.text,
+        message=message_of(engine, entry) if spoken else None,
+        status=status,
+        reply=reply,
+    )
+
+
+def reply_of(entry: Entry, text: str) -> Reply:
+    """The reply of a completed turn from its TURN_ENDED entry and its last answer's text."""
+    body = json.loads(entry.body)
+    return Reply(
+        text=text,
+        output=body.get("output", text),
+        turn=entry.turn,
+        usage={model: Usage.from_json(found) for model, found in body.get("usage", {}).items()},
+        finish_reason=body.get("finish_reason", ""),
+    )

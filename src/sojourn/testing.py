@@ -1,0 +1,194 @@
+"""For tests of programs that use Sojourn: time that stands still, an engine that does what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from sojourn.abc import (
+    Call,
+    Engine,
+    Entry,
+    FeedbackGiven,
+    History,
+    ModelResponded,
+    Run,
+    RunFinished,
+    Step,
+    TextDelta,
+    ToolFinished,
+)
+from sojourn.clock import Clock, from_ms
+from sojourn.records import Effect, EntryKind, Message, Role, ToolCall, Usage
+
+__all__ = ["FakeClock", "ScriptedEngine", "ScriptedHistory", "answer", "call_tool", "say"]
+
+
+class FakeClock(Clock):
+    """Time that only moves when told to."""
+
+    def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
+        self._now_ms = now_ms
+        self._elapsed = 0.0
+        self._order = itertools.count()
+        self._timers: list[tuple[float, int, _FakeTimer]] = []
+
+    def now_ms(self) -> int:
+        return self._now_ms + round(self._elapsed * 1000)
+
+    def monotonic(self) -> float:
+        return self._elapsed
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> _FakeTimer:
+        timer = _FakeTimer(callback)
+        heapq.heappush(self._timers, (self._elapsed + delay, next(self._order), timer))
+        return timer
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass: every timer that falls due runs at its moment, and so does what it sets off."""
+        end = self._elapsed + seconds
+        await settle()
+        while self._timers and self._timers[0][0] <= end:
+            due, _, timer = heapq.heappop(self._timers)
+            self._elapsed = max(self._elapsed, due)
+            timer.run()
+            await settle()
+        self._elapsed = end
+        await settle()
+
+
+async def settle(rounds: int = 20) -> None:
+    """Let everything run that can run without waiting for I/O."""
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+
+
+class _FakeTimer:
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    def run(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+    def cancel(self) -> None:
+        self._callback = None
+
+
+@dataclass(slots=True)
+class ScriptedHistory(History):
+    """What the scripted engine knows of a session: plain tuples (role, text)."""
+
+    told: list[tuple[str, str]] = field(default_factory=list)
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.kind is EntryKind.SESSION_RESET:
+                self.told.clear()
+            elif entry.kind is EntryKind.TURN_OPENED:
+                self.told.append(("user", entry.text))
+            elif entry.kind is EntryKind.MESSAGE:
+                self.told.append(("assistant", entry.text))
+            elif entry.kind is EntryKind.TOOL_RESULT:
+                self.told.append(("tool", entry.text))
+            elif entry.kind is EntryKind.FEEDBACK:
+                self.told.append(("feedback", entry.text))
+
+
+#: What a script is: given the run, it yields steps; between two of them it may wait for what it likes.
+Script = Callable[[Run, ScriptedHistory], AsyncIterator[Step]]
+
+
+class ScriptedEngine(Engine):
+    """An engine whose every turn is played by a script, without a model."""
+
+    def __init__(self, script: Script | None = None) -> None:
+        self.script = script or echo
+        self.opened = False
+        #: (session id, turn, attempt) of every run that was begun, in order.
+        self.runs: list[tuple[str, int, int]] = []
+        self.running: dict[tuple[str, str], int] = {}
+
+    async def open(self) -> None:
+        self.opened = True
+
+    async def close(self) -> None:
+        self.opened = False
+
+    def history(self) -> ScriptedHistory:
+        return ScriptedHistory()
+
+    async def run(self, run: Run) -> AsyncGenerator[Step]:
+        if not isinstance(run.history, ScriptedHistory):
+            raise TypeError(run.history)
+        name = (run.session.user, run.session.id)
+        self.runs.append((run.session.id, run.turn, run.attempt))
+        self.running[name] = self.running.get(name, 0) + 1
+        if self.running[name] > 1:
+            raise AssertionError(f"two turns of {name} at once")
+        try:
+            async for step in self.script(run, run.history):
+                yield step
+        finally:
+            self.running[name] -= 1
+
+    def unknown(self, history: History, call: Effect) -> ToolFinished:
+        body = json.dumps({"format": "scripted", "tool": call.tool, "outcome": "unknown"})
+        return ToolFinished(call.index, body, f"the outcome of {call.tool} is unknown")
+
+    def interrupted(self, text: str) -> str:
+        return json.dumps({"format": "scripted", "interrupted": True})
+
+    def message(self, entry: Entry) -> Message | None:
+        if entry.kind not in {EntryKind.MESSAGE, EntryKind.TOOL_RESULT}:
+            return None
+        body = json.loads(entry.body)
+        calls = [ToolCall(id=f"call-{i}", name=name, arguments="{}") for i, name in enumerate(body.get("calls", ()))]
+        return Message(
+            seq=entry.seq,
+            turn=entry.turn,
+            role=Role.ASSISTANT if entry.kind is EntryKind.MESSAGE else Role.TOOL,
+            text=entry.text,
+            tool_calls=calls,
+            tool_name=body.get("tool"),
+            outcome=body.get("outcome"),
+            created=from_ms(entry.created),
+        )
+
+
+def say(text: str, *, final: bool = False, calls: Sequence[str] = (), usage: Usage | None = None) -> ModelResponded:
+    """A response of the model, with calls of these tools."""
+    body = json.dumps({"format": "scripted", "calls": list(calls)} if calls else {"format": "scripted"})
+    made = [Call(index, tool, digest="") for index, tool in enumerate(calls)]
+    counted = usage or Usage(requests=1, input_tokens=10, output_tokens=5)
+    return ModelResponded(body, text, made, "scripted", counted, final)
+
+
+def call_tool(index: int, tool: str, result: str) -> ToolFinished:
+    """A tool's result."""
+    body = json.dumps({"format": "scripted", "tool": tool, "outcome": "success"})
+    return ToolFinished(index, body, result)
+
+
+async def answer(text: str) -> AsyncIterator[Step]:
+    """A whole plain answer: its text in pieces, the response, the end."""
+    for word in text.split(" "):
+        yield TextDelta(word if word == text else word + " ")
+    yield say(text, final=True)
+    yield RunFinished(text, None, "stop")
+
+
+async def echo(run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:  # noqa: ARG001 - the shape of a script
+    """Answers with what was said last."""
+    async for step in answer(f"you said: {history.told[-1][1]}"):
+        yield step
+
+
+def feedback(text: str) -> FeedbackGiven:
+    """Something that the engine tells the model of its own accord."""
+    return FeedbackGiven(json.dumps({"format": "scripted"}), text)
