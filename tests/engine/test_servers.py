@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import uvicorn
 from fastmcp.client.transports import StdioTransport
+from mcp.server.mcpserver import MCPServer
 from pydantic_ai import Agent
 from pydantic_ai.mcp import MCPToolset
 from pydantic_ai.models.function import AgentInfo
@@ -121,3 +126,68 @@ async def test_closing_twice_or_unopened_is_harmless(pids: Path) -> None:
     await engine.open()
     await engine.close()
     await engine.close()
+
+
+class HttpServer:
+    """A real MCP server over HTTP that can be stopped and started again on its port."""
+
+    def __init__(self) -> None:
+        self.port = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        server: MCPServer[None] = MCPServer("small")
+
+        @server.tool()
+        def shout(text: str) -> str:
+            return text.upper()
+
+        listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = listener.getsockname()[1]
+        config = uvicorn.Config(server.streamable_http_app(), log_level="error", ws="none", timeout_graceful_shutdown=1)
+        running = uvicorn.Server(config)
+        serving = asyncio.create_task(running.serve(sockets=[listener]))
+        try:
+            yield
+        finally:
+            running.should_exit = True
+            await serving
+            listener.close()
+
+
+async def test_a_server_over_http_survives_its_restart_and_may_come_late() -> None:
+    http, port = HttpServer(), HttpServer()
+    async with http.running():
+        port.port = http.port
+    lines: list[Line] = ["Not there.", [("shout", {"text": "a"})], "One.", [("shout", {"text": "b"})], "Two."]
+    agent = Agent(Script(*lines), toolsets=[MCPToolset(f"http://127.0.0.1:{port.port}/mcp")])
+    engine = PydanticAIEngine(agent)
+    core = Core(engine)
+    async with asyncio.timeout(60):
+        await engine.open()
+        assert said(await core.send("x")) == "Not there."
+        async with http.running():
+            assert said(await core.send("x")) == "One."
+        async with http.running():
+            assert said(await core.send("x")) == "Two."
+        await engine.close()
+    assert [message.text for message in core.messages() if message.role == "tool"] == ["A", "B"]
+
+
+async def test_a_server_over_http_stays_connected_over_its_restart_and_may_be_let_go_by_another_task() -> None:
+    http = HttpServer()
+    lines: list[Line] = [[("shout", {"text": "a"})], "One.", [("shout", {"text": "b"})], "Two."]
+    async with asyncio.timeout(60):
+        async with http.running():
+            toolset: MCPToolset[object] = MCPToolset(f"http://127.0.0.1:{http.port}/mcp")
+            engine = PydanticAIEngine(Agent(Script(*lines), toolsets=[toolset]))
+            await asyncio.create_task(engine.open())
+            core = Core(engine)
+            assert said(await core.send("x")) == "One."
+            connected = [toolset.is_running]
+        async with http.running():
+            assert said(await core.send("x")) == "Two."
+            await asyncio.create_task(engine.close())
+            connected.append(toolset.is_running)
+    assert connected == [True, False]
+    assert [message.text for message in core.messages() if message.role == "tool"] == ["A", "B"]

@@ -56,6 +56,9 @@ class _Body(TypedDict, total=False):
 
 _BODY = TypeAdapter(_Body)
 
+#: What a message would say of where it belongs: the log knows, and a fork's copy belongs to another session.
+_ELSEWHERE = frozenset({"run_id", "conversation_id"})
+
 
 def dump_response(response: ModelResponse) -> tuple[str, str]:
     """A MESSAGE entry's body and text."""
@@ -162,7 +165,7 @@ def _load(entry: Entry) -> _Body:
 def _dump(body: _Body) -> str:
     absent: dict[str, Any] = {}
     if (message := body.get("message")) is not None:
-        absent["message"] = dict.fromkeys(_absent(message), True) | {
+        absent["message"] = dict.fromkeys(_absent(message) | _ELSEWHERE, True) | {
             "parts": {place: _absent(part) for place, part in enumerate(message.parts)}
         }
     elif (part := body.get("part")) is not None:
