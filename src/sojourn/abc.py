@@ -272,8 +272,8 @@ class SessionStore(ABC):
 
     Ownership: an owner is a node, known by the number that `open` gave it. A session is taken by `accept` (OPENED) or
     `acquire`, each raising its fence by one, and only while its owner is nobody or a dead node. It is given back by the
-    `append` that ends its work. An `append` whose fence or version is not the stored one raises OwnershipLost and writes
-    nothing.
+    `append` that ends its work. An `append` whose fence or version is not the stored one raises OwnershipLost and
+    writes nothing.
 
     Cost: no operation reads or writes more than its own result; none grows with the number of stored sessions or with
     the length of a history, except where it returns one.
@@ -294,7 +294,7 @@ class SessionStore(ABC):
 
     @abstractmethod
     def foreign_changes(self) -> int:
-        """A number that differs from the last one when another node may have written; cheap, no I/O worth mentioning."""
+        """A number that differs from the last one when another node may have written; cheap."""
 
     # -- sessions
 
@@ -312,8 +312,8 @@ class SessionStore(ABC):
     ) -> tuple[Sequence[SessionRow], str | None]:
         """Sessions of a user, newest activity first, and the cursor of the next page or None.
 
-        `query` keeps those whose title, or one of whose messages, has all its words (the last as a prefix). A cursor stays valid
-        while sessions come and go; raises InvalidInput for one that no page gave.
+        `query` keeps those whose title, or one of whose messages, has all its words (the last as a prefix). A cursor
+        stays valid while sessions come and go; raises InvalidInput for one that no page gave.
         """
 
     @abstractmethod
@@ -492,7 +492,7 @@ class FeedbackGiven:
 
 @dataclass(slots=True)
 class RunFinished:
-    """The agent stopped: last of a run. `output` must be JSON-able in `output_json` or None there for the text itself."""
+    """The agent stopped: last of a run. `output_json` is the output as JSON, or None where it is the text itself."""
 
     output: Any
     output_json: str | None
@@ -540,7 +540,9 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, run: Run) -> AsyncGenerator[Step]:
-        """Do the turn. The core stores each step before it asks for the next, so:
+        """Do the turn.
+
+        The core stores each step before it asks for the next, so:
 
         * ModelResponded comes before any of its calls is started, and once for each request to the model;
         * the engine never changes `run.history`; the core extends it with what it stored;

@@ -14,7 +14,7 @@ from sojourn.records import OnInterrupt
 from sojourn.sessions.runtime import Runtime, Settings
 
 if TYPE_CHECKING:
-    from pydantic_ai.agent import AbstractAgent
+    from pydantic_ai import Agent  # noqa: TID251 - the type alone, never at run time
 
 _STORAGE = "'sqlite:///PATH' (three slashes: relative, four: absolute) or 'memory:'"
 
@@ -22,14 +22,15 @@ _STORAGE = "'sqlite:///PATH' (three slashes: relative, four: absolute) or 'memor
 class Sojourn(Runtime):
     """Runs an agent for many sessions at once; use it as `async with Sojourn(agent) as runtime:`.
 
-    `agent` is a `pydantic_ai.Agent` (or an `Engine` of your own). `storage` is 'sqlite:///PATH' (relative), 'sqlite:////PATH'
-    (absolute) or 'memory:'. `deps` is called with the session for every run and gives the agent's deps; it may be async.
-    Raises InvalidInput for settings that cannot be, AgentUnsupported for an agent that needs what this version cannot do.
+    `agent` is a `pydantic_ai.Agent` (or an `Engine` of your own). `storage` is 'sqlite:///PATH' (relative),
+    'sqlite:////PATH' (absolute) or 'memory:'. `deps` is called with the session for every run and gives the agent's
+    deps; it may be async. Raises InvalidInput for settings that cannot be, AgentUnsupported for an agent that needs
+    what this version cannot do.
     """
 
     def __init__(
         self,
-        agent: AbstractAgent[Any, Any] | Engine,
+        agent: Agent[Any, Any] | Engine,
         *,
         storage: str = "sqlite:///sojourn.db",
         deps: DepsFactory | None = None,
@@ -64,7 +65,7 @@ def open_store(storage: str) -> SessionStore:
     return SqliteStore(str(Path(unquote(path)).expanduser()))
 
 
-def _engine(agent: AbstractAgent[Any, Any] | Engine, deps: DepsFactory | None) -> Engine:
+def _engine(agent: Agent[Any, Any] | Engine, deps: DepsFactory | None) -> Engine:
     if isinstance(agent, Engine):
         return agent
     # provider libraries take a second to load: only when an agent is really run

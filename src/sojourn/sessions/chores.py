@@ -107,8 +107,8 @@ class Chores:
             await self._purge_wanted.wait()
             self._purge_wanted.clear()
             try:
-                while await self._core.store.purge():
-                    await asyncio.sleep(0)
+                while await self._core.store.purge():  # in pieces, with everybody else's writes between them
+                    pass
             except StorageError as error:
                 logger.warning("purge will be tried again", extra={"error": error.code})
                 await self._core.clock.sleep(RECOVERY_INTERVAL)

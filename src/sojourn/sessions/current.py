@@ -17,9 +17,7 @@ def current_session() -> Session:
     """The session whose turn the calling tool runs in; raises LookupError outside a turn."""
     session = _current.get()
     if session is None:
-        raise LookupError(
-            "current_session() was called outside a turn; it works in tools, validators and deps factories"
-        )
+        raise LookupError("current_session() was called outside a turn; it works in tools, validators and deps")
     return session
 
 
@@ -36,7 +34,7 @@ def enter(session: Session) -> None:
 
 @contextmanager
 def waiting_for(waits: dict[Name, list[Name]], target: Name) -> Iterator[None]:
-    """Note that the session this code runs in waits for `target`; raises SessionReentrant where that closes a circle."""
+    """Note that the session this runs in waits for `target`; raises SessionReentrant where that closes a circle."""
     here = running_in()
     if here is None:
         yield

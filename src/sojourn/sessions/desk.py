@@ -10,6 +10,7 @@ from sojourn.abc import NewInput
 from sojourn.errors import InvalidInput, SessionNotFound
 from sojourn.records import BusyPolicy, Content, UnloadReason
 from sojourn.sessions import current
+from sojourn.sessions.checks import printable
 from sojourn.sessions.live import Core, Live, Ticket
 from sojourn.sessions.mailbox import Mailbox
 from sojourn.sessions.residency import Name, Place
@@ -37,8 +38,8 @@ class Said:
 def check_said(content: Content, key: str | None, busy: BusyPolicy | str, *, create: bool) -> Said:
     """What can be accepted, or InvalidInput, ContentTooLarge."""
     body, text = encode_content(content)
-    if key is not None and not (isinstance(key, str) and 0 < len(key) <= MAX_KEY and key.isprintable()):
-        raise InvalidInput("key", key, f"1 to {MAX_KEY} printable characters")
+    if key is not None:
+        printable("key", key, MAX_KEY)
     if busy not in set(BusyPolicy):
         raise InvalidInput("busy", busy, " or ".join(repr(str(policy)) for policy in BusyPolicy))
     return Said(body, text, key, create, busy == BusyPolicy.REJECT)
@@ -51,7 +52,7 @@ class Desk:
         self._core = core
 
     async def accept(self, name: Name, said: Said) -> Ticket:
-        """Reserve a place, make the input durable; returns as soon as it is. Its turn goes on whatever the caller does."""
+        """Reserve a place, make the input durable; returns as soon as it is. Its turn goes on without the caller."""
         core = self._core
         if not said.create and core.residency.peek(name) is None:
             await core.store.get(*name)

@@ -1,12 +1,13 @@
 """What clients see of a session: its log as it grows, and the answer's text while it is written.
 
-Persist, then publish: a durable event is published by whoever has just stored it. A subscriber that cannot keep up, or that
-came late, reads from storage what it missed; it never slows the turn.
+Persist, then publish: a durable event is published by whoever has just stored it. A subscriber that cannot keep up, or
+that came late, reads from storage what it missed; it never slows the turn.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ MAX_BACKLOG = 256
 READ_AHEAD = 100
 
 
+_EVENT_ID = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18}\.[0-9]{1,18})?")
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where a client is: behind the durable event `seq`, and in the text of `attempt` up to `offset`."""
@@ -39,10 +43,9 @@ class Position:
         """From an event's id; raises InvalidInput."""
         if event_id is None:
             return cls()
-        numbers = str(event_id).split(".")
-        if len(numbers) not in {1, 3} or not all(n.isascii() and n.isdigit() and len(n) < 19 for n in numbers):
+        if not _EVENT_ID.fullmatch(str(event_id)):
             raise InvalidInput("event id", event_id, "an id that an event had: SEQ or SEQ.ATTEMPT.OFFSET")
-        return cls(*map(int, numbers))
+        return cls(*map(int, str(event_id).split(".")))
 
 
 class _Text:
@@ -271,25 +274,33 @@ class Subscription:
     async def events(self) -> AsyncIterator[tuple[Entry | None, Event | None]]:
         """All there is and will be, until the feed ends."""
         while True:
-            while self._queue or self._behind:
-                if self._behind:
-                    async for entry in self._from_storage():
-                        for found in self._pass(entry):
-                            yield found
-                else:
-                    for found in self._take(self._queue.popleft()):
-                        yield found
+            async for found in self._backlog():
+                yield found
             if self._doubt and self._partial_is_void():
                 yield None, self._dropped()
-            if (text := self._feed.text_behind(self._position)) is not None and (event := self._piece(text)):
+            text = self._feed.text_behind(self._position)
+            if text is not None and (event := self._piece(text)):
                 yield None, event
+            elif self._queue or self._behind:
                 continue
-            if self._ended:
-                if self._last is not None:
-                    yield None, Event(kind=self._last, id=str(self._position.seq), seq=self._position.seq)
-                return
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
+            elif self._ended:
+                break
+            else:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+        if self._last is not None:
+            yield None, Event(kind=self._last, id=str(self._position.seq), seq=self._position.seq)
+
+    async def _backlog(self) -> AsyncIterator[tuple[Entry | None, Event | None]]:
+        """What is queued, or stored where that is behind."""
+        while self._queue or self._behind:
+            if self._behind:
+                async for entry in self._from_storage():
+                    for found in self._pass(entry):
+                        yield found
+            else:
+                for found in self._take(self._queue.popleft()):
+                    yield found
 
     async def _from_storage(self) -> AsyncIterator[Entry]:
         # from now on what is published queues up again; what is both there and in storage is passed over

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from sojourn.abc import MESSAGE_KINDS, Entry, TurnRow
 from sojourn.errors import RuntimeClosed, SessionNotFound, SojournError, TurnCancelled, TurnFailed, TurnHeld
@@ -45,7 +45,7 @@ def _said(entries: Sequence[Entry]) -> str:
     return next((entry.text for entry in reversed(entries) if entry.kind is EntryKind.MESSAGE), "")
 
 
-async def follow_turn(core: Core, name: Name, ticket: Ticket) -> AsyncIterator[Event]:
+async def follow_turn(core: Core, name: Name, ticket: Ticket) -> AsyncGenerator[Event]:
     """The events of one turn from its opening on; the last one is terminal."""
     accepted, end = ticket
     turn = accepted.turn
@@ -88,7 +88,7 @@ def _terminal(turn: TurnRow, end: asyncio.Future[Reply] | None) -> Event:
     return Event(kind=EventKind.TURN_ENDED, id=str(seq), seq=seq, turn=turn.turn, status=status, text=reason)
 
 
-async def watch(core: Core, name: Name, after: int | str | None) -> AsyncIterator[Event]:
+async def watch(core: Core, name: Name, after: int | str | None) -> AsyncGenerator[Event]:
     """Everything behind an event, and then what comes, until the session is deleted or the runtime closes."""
     row = await core.store.get(*name)
     position = Position(row.version) if after is None else Position.parse(after)

@@ -1,6 +1,6 @@
-"""One owner task per session that has work: input is handed to it, and it runs turn after turn until there is none left.
+"""One owner task per session that has work: input is handed to it, and it runs turn after turn until none is left.
 
-Lock order: there are no locks. A session's state changes only in its owner task; everybody else hands things in and waits.
+There are no locks: a session's copy changes only in its owner task; everybody else hands things in and waits.
 """
 
 from __future__ import annotations

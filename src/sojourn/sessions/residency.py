@@ -1,7 +1,7 @@
 """Who is live: at most `max_sessions` at any instant, each restored once, the longest at rest leaving first.
 
-Nothing here awaits while it decides: a place is counted, given, handed over or freed between two awaits, so the bound holds
-at every instant. What is at rest can always be dropped, because everything of it is stored.
+Nothing here awaits while it decides: a place is counted, given, handed over or freed between two awaits, so the bound
+holds at every instant. What is at rest can always be dropped, because everything of it is stored.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class Residency(Generic[R]):
     async def acquire(self, name: Name, *, wait: float | None = None) -> Place[R]:
         """A pinned place with the session in it; `wait` seconds at most for a place (None: the usual time).
 
-        Raises SessionLimitExceeded, or what loading raised; then nothing is left behind. Whoever gets a place gives it back with
-        `release`.
+        Raises SessionLimitExceeded, or what loading raised; then nothing is left behind. Whoever gets a place gives it
+        back with `release`.
         """
         while (void := self._places.get(name)) is not None and void.void is not None:
             void.emptied = void.emptied or asyncio.get_running_loop().create_future()

@@ -12,8 +12,9 @@ from typing import Self
 
 from sojourn.abc import Engine, SessionStore
 from sojourn.clock import Clock, SystemClock
-from sojourn.errors import InvalidInput, RuntimeClosed, SessionNotFound, SojournError, TurnCancelled
+from sojourn.errors import RuntimeClosed, SessionNotFound, SojournError, TurnCancelled
 from sojourn.records import LOCAL_USER, OnInterrupt, Statistics, UnloadReason
+from sojourn.sessions.checks import interval, printable, whole_number
 from sojourn.sessions.chores import Chores
 from sojourn.sessions.desk import Desk
 from sojourn.sessions.feed import Feeds
@@ -41,16 +42,14 @@ class Settings:
     close_wait: timedelta = timedelta(seconds=5)
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_sessions, bool) or not isinstance(self.max_sessions, int) or self.max_sessions < 1:
-            raise InvalidInput("max_sessions", self.max_sessions, "a whole number of at least 1")
-        if not isinstance(self.session_ttl, timedelta) or self.session_ttl <= timedelta(0):
-            raise InvalidInput("session_ttl", self.session_ttl, "a timedelta longer than 0")
-        for name in ("admission_wait", "close_wait"):
-            value = getattr(self, name)
-            if not isinstance(value, timedelta) or value < timedelta(0):
-                raise InvalidInput(name, value, "a timedelta of at least 0")
-        if self.on_interrupt not in set(OnInterrupt):
-            raise InvalidInput("on_interrupt", self.on_interrupt, "'resume' or 'hold'")
+        whole_number("max_sessions", self.max_sessions, 1)
+        interval("session_ttl", self.session_ttl, positive=True)
+        interval("admission_wait", self.admission_wait, positive=False)
+        interval("close_wait", self.close_wait, positive=False)
+
+
+#: The longest user name, characters.
+MAX_USER = 256
 
 
 class _State(StrEnum):
@@ -82,7 +81,7 @@ class Runtime(Scope):
             raise RuntimeClosed(self._state.value)
         settings = self.settings
         residency: Residency[Live] = Residency(
-            lambda name: self.desk.load(name),
+            self._load,
             clock=self._clock,
             max_sessions=settings.max_sessions,
             session_ttl=settings.session_ttl.total_seconds(),
@@ -142,11 +141,14 @@ class Runtime(Scope):
     async def _wait_for(self, tasks: list[asyncio.Task[None]], seconds: float) -> None:
         if not seconds:
             return
-        timeout = asyncio.ensure_future(self._clock.sleep(seconds))
-        every = asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.wait([timeout, every], return_when=asyncio.FIRST_COMPLETED)
-        timeout.cancel()
-        await asyncio.gather(timeout, return_exceptions=True)
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_later(seconds, lambda: None if over.done() else over.set_result(None))
+        running = set(tasks)
+        while running and not over.done():
+            await asyncio.wait([*running, over], return_when=asyncio.FIRST_COMPLETED)
+            running = {task for task in running if not task.done()}
+        timer.cancel()
+        over.cancel()
 
     def check_open(self) -> None:
         """Raises RuntimeClosed unless calls can be made."""
@@ -157,9 +159,7 @@ class Runtime(Scope):
 
     def for_user(self, user: str) -> Scope:
         """The same calls for another user's sessions."""
-        if not isinstance(user, str) or not 1 <= len(user) <= MAX_USER or not user.isprintable():
-            raise InvalidInput("user", user, f"1 to {MAX_USER} printable characters")
-        return Scope(self, user)
+        return Scope(self, printable("user", user, MAX_USER))
 
     async def statistics(self) -> Statistics:
         """How many sessions are where, of all users."""
@@ -179,6 +179,9 @@ class Runtime(Scope):
         )
 
     # -- for the scopes
+
+    async def _load(self, name: Name) -> Live:
+        return await self.desk.load(name)
 
     async def cut(self, name: Name, key: int | None) -> None:
         """The session's copy is void: stop what runs of it, and return when it has stopped."""
@@ -218,7 +221,3 @@ class Runtime(Scope):
         task = asyncio.create_task(self.chores.take_up(name), name=f"sojourn-wake-{name[1]}")
         self._waking.add(task)
         task.add_done_callback(self._waking.discard)
-
-
-#: The longest user name, characters.
-MAX_USER = 256

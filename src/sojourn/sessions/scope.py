@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from sojourn.abc import MESSAGE_KINDS
-from sojourn.errors import InvalidInput, SessionBusy
+from sojourn.errors import SessionBusy
 from sojourn.records import (
     BusyPolicy,
     Content,
@@ -26,6 +26,7 @@ from sojourn.records import (
     check_session_id,
 )
 from sojourn.sessions import current, following, transfer
+from sojourn.sessions.checks import printable, whole_number
 from sojourn.sessions.desk import check_said
 from sojourn.sessions.residency import Name
 from sojourn.sessions.views import message_of, queued_of, session_of, turn_of
@@ -106,8 +107,8 @@ class Scope:
     ) -> Session:
         """A new session with the same history up to the end of a finished turn.
 
-        `at` is the `seq` of that turn's last message (None: the last finished turn). Queue, keys and usage are not copied.
-        Raises SessionNotFound, SessionExists, ForkPointInvalid.
+        `at` is the `seq` of that turn's last message (None: the last finished turn). Queue, keys and usage are not
+        copied. Raises SessionNotFound, SessionExists, ForkPointInvalid.
         """
         core, name = self._runtime.core, self._name(id)
         child = str(uuid.uuid4()) if new_id is None else check_session_id(new_id)
@@ -126,7 +127,7 @@ class Scope:
             raise SessionBusy(id)
         return False
 
-    async def export(self, id: str) -> AsyncIterator[str]:
+    async def export(self, id: str) -> AsyncGenerator[str]:
         """The session up to its last finished turn as JSON Lines, for `load`. Raises SessionNotFound."""
         async with aclosing(transfer.export(self._runtime.core.store, *self._name(id))) as lines:
             async for line in lines:
@@ -151,8 +152,8 @@ class Scope:
     ) -> Reply:
         """Say something and wait for the agent to finish. Cancelling this call does not cancel the turn.
 
-        The input is durable before the agent sees it. The same `key` with the same content never runs twice: it gives the
-        reply of the turn that it began. Raises SessionNotFound (with create=False), SessionBusy (with busy="reject"),
+        The input is durable before the agent sees it. The same `key` with the same content never runs twice: it gives
+        the reply of the turn that it began. Raises SessionNotFound (with create=False), SessionBusy (with busy="reject"),
         IdempotencyConflict, SessionReentrant, SessionLimitExceeded, TurnFailed, TurnCancelled, TurnHeld, InvalidInput.
         """
         said, name = check_said(content, key, busy, create=create), self._name(id)
@@ -169,7 +170,7 @@ class Scope:
         key: str | None = None,
         create: bool = True,
         busy: BusyPolicy | str = BusyPolicy.QUEUE,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         """Say something and follow the turn; the last event is terminal. Leaving early does not stop the turn.
 
         Raises as `send` does, except that a turn's end is an event.
@@ -182,8 +183,8 @@ class Scope:
                 async for event in events:
                     yield event
 
-    async def watch(self, id: str, *, after: int | str | None = None) -> AsyncIterator[Event]:
-        """Events of the session: those stored behind `after` (an event's id), then live ones; None begins with the next.
+    async def watch(self, id: str, *, after: int | str | None = None) -> AsyncGenerator[Event]:
+        """Events of the session: those stored behind `after` (an event's id), then live ones; None: from now on.
 
         Ends when the session is deleted or the runtime closes. No activity. Raises SessionNotFound, InvalidInput.
         """
@@ -193,7 +194,7 @@ class Scope:
                 yield event
 
     async def cancel(self, id: str, *, turn: int | None = None, clear: bool = False) -> bool:
-        """Cancel a turn (None: the one that runs or is next); True if that or, with `clear`, anything in line was cancelled.
+        """Cancel a turn (None: the one that runs or is next); True if it, or with `clear` anything in line, was.
 
         Returns when the turn has ended. What was written of its answer stays in the history. Raises SessionNotFound,
         TurnNotFound.
@@ -216,7 +217,10 @@ class Scope:
     # -- reads
 
     async def history(self, id: str, *, before: int | None = None, limit: int | None = None) -> Sequence[Message]:
-        """Messages, oldest first: all, or the newest `limit` of them before the number `before`. Raises SessionNotFound."""
+        """Messages, oldest first: all, or the newest `limit` of those before the number `before`.
+
+        Raises SessionNotFound.
+        """
         core = self._runtime.core
         limit = None if limit is None else _limit(limit)
         entries = await core.store.entries(
@@ -252,7 +256,7 @@ class Scope:
 
 
 class SessionHandle:
-    """One session by its id; cheap, holds nothing, may outlive the session. Each call is the scope's, without the id."""
+    """One session by its id; cheap, holds nothing. Each call is the scope's, without the id."""
 
     __slots__ = ("_scope", "id")
 
@@ -288,11 +292,11 @@ class SessionHandle:
         key: str | None = None,
         create: bool = True,
         busy: BusyPolicy | str = BusyPolicy.QUEUE,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         """See Scope.stream."""
         return self._scope.stream(self.id, content, key=key, create=create, busy=busy)
 
-    def watch(self, *, after: int | str | None = None) -> AsyncIterator[Event]:
+    def watch(self, *, after: int | str | None = None) -> AsyncGenerator[Event]:
         """See Scope.watch."""
         return self._scope.watch(self.id, after=after)
 
@@ -336,7 +340,7 @@ class SessionHandle:
         """See Scope.delete."""
         return await self._scope.delete(self.id)
 
-    def export(self) -> AsyncIterator[str]:
+    def export(self) -> AsyncGenerator[str]:
         """See Scope.export."""
         return self._scope.export(self.id)
 
@@ -357,15 +361,11 @@ _PIECE = 200
 
 
 def _limit(limit: int) -> int:
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
-        raise InvalidInput("limit", limit, f"a whole number from 1 to {MAX_LIMIT}")
-    return limit
+    return whole_number("limit", limit, 1, MAX_LIMIT)
 
 
-def _title(title: object) -> str:
-    if not isinstance(title, str) or not title.strip() or len(title) > MAX_TITLE or not title.isprintable():
-        raise InvalidInput("title", title, f"1 to {MAX_TITLE} printable characters")
-    return title.strip()
+def _title(title: str) -> str:
+    return printable("title", title.strip() if isinstance(title, str) else title, MAX_TITLE)
 
 
 async def _aiter(lines: AsyncIterable[str] | Iterable[str]) -> AsyncIterator[str]:

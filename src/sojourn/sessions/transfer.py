@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +18,7 @@ _SESSION_FIELDS = ("title", "created", "active", "version", "first", "turns")
 _PIECE = 200
 
 
-async def export(store: SessionStore, user: str, id: str) -> AsyncIterator[str]:
+async def export(store: SessionStore, user: str, id: str) -> AsyncGenerator[str]:
     """The session up to its last finished turn, line by line: what it is, its turns, its log."""
     row = await store.get(user, id)
     turns = [turn for turn in await store.turns(user, id) if turn.status.final]
@@ -85,8 +85,8 @@ def _session(number: int, data: Mapping[str, Any], user: str, id: str | None) ->
     numbers = {name: int(data[name]) for name in _SESSION_FIELDS if name != "title"}
     return SessionRow(
         key=0, user=user, id=check_session_id(id or data["id"]), title=data["title"], parent=None,
-        status=SessionStatus.IDLE, messages=0, usage=json.dumps(data["usage"], separators=(",", ":")), owner=None, fence=0,
-        current=None, queued=0, held=0, **numbers,
+        status=SessionStatus.IDLE, messages=0, usage=json.dumps(data["usage"], separators=(",", ":")), owner=None,
+        fence=0, current=None, queued=0, held=0, **numbers,
     )  # fmt: skip
 
 
@@ -100,9 +100,8 @@ def _turn(data: Mapping[str, Any]) -> TurnRow:
 
 def _entry(data: Mapping[str, Any]) -> Entry:
     body = json.dumps(data["body"], ensure_ascii=False, separators=(",", ":"))
-    return Entry(
-        int(data["seq"]), EntryKind(data["kind"]), int(data["turn"]), body, str(data["text"]), int(data["created"])
-    )
+    seq, turn, created = (int(data[name]) for name in ("seq", "turn", "created"))
+    return Entry(seq, EntryKind(data["kind"]), turn, body, str(data["text"]), created)
 
 
 def _check(row: SessionRow, entries: list[Entry], lines: int) -> None:

@@ -1,7 +1,7 @@
 """One turn being run by its owner: each step is stored before the engine is asked for the next.
 
-Order of writes: the response is durable before any of its tools runs, its calls durable as started with it, each result as it
-lands, the final answer in one commit with the turn's end.
+Order of writes: the response is durable before any of its tools runs, its calls durable as started with it, each result
+as it lands, the final answer in one commit with the turn's end.
 """
 
 from __future__ import annotations
@@ -82,6 +82,10 @@ class TurnRun:
         """The turn's number."""
         return self._turn.turn
 
+    def is_stopping(self) -> bool:
+        """Whether somebody wants it to stop."""
+        return self.stop_reason is not None
+
     def stop(self, reason: Stop) -> None:
         """Stop as soon as nothing is being written; a turn that is ending already ends as it would."""
         if self.stop_reason is None or reason is Stop.GONE:
@@ -147,13 +151,13 @@ class TurnRun:
 
     async def _next(self, steps: AsyncGenerator[Step]) -> Step | None:
         """The engine's next step; raises Stopped if the turn is to stop. Only here is the task ever cancelled."""
-        if self.stop_reason is not None:
+        if self.is_stopping():
             raise Stopped
         self._in_engine = True
         try:
             return await anext(steps, None)
         except asyncio.CancelledError:
-            if self.stop_reason is None or self._task is None:
+            if not self.is_stopping() or self._task is None:
                 raise
             self._task.uncancel()
             raise Stopped from None
