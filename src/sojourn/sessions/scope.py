@@ -153,7 +153,7 @@ class Scope:
         """Say something and wait for the agent to finish. Cancelling this call does not cancel the turn.
 
         The input is durable before the agent sees it. The same `key` with the same content never runs twice: it gives
-        the reply of the turn that it began. Raises SessionNotFound (with create=False), SessionBusy (with busy="reject"),
+        the reply of the turn that it began. Raises SessionNotFound (with create=False), SessionBusy (busy="reject"),
         IdempotencyConflict, SessionReentrant, SessionLimitExceeded, TurnFailed, TurnCancelled, TurnHeld, InvalidInput.
         """
         said, name = check_said(content, key, busy, create=create), self._name(id)
@@ -365,7 +365,7 @@ def _limit(limit: int) -> int:
 
 
 def _title(title: str) -> str:
-    return printable("title", title.strip() if isinstance(title, str) else title, MAX_TITLE)
+    return printable("title", printable("title", title, MAX_TITLE).strip(), MAX_TITLE)
 
 
 async def _aiter(lines: AsyncIterable[str] | Iterable[str]) -> AsyncIterator[str]:
