@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-from sojourn.errors import StorageCorrupt, StorageTooNew
+from sojourn.errors import StorageCorrupt, StorageReadOnly, StorageTooNew
 from sojourn.stores.common import searchable
 
 #: Marks a file as Sojourn's ("Sojn"), so that somebody else's database is never written to.
@@ -32,16 +32,26 @@ def connect(
     """A connection with the settings that Sojourn relies on."""
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(path, flags=flags, vfs=vfs)
-    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-    if not read_only:
-        connection.create_scalar_function("searchable", _searchable, 1, deterministic=True)
-        _check_ours(connection, path)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        # deleted text is overwritten with zeros, not merely forgotten
-        connection.execute("PRAGMA secure_delete = ON")
-    connection.execute("PRAGMA cache_size = -16000")
+    try:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        if not read_only:
+            _make_ready(connection, path, synchronous)
+        connection.execute("PRAGMA cache_size = -16000")
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _make_ready(connection: apsw.Connection, path: str, synchronous: str) -> None:
+    if connection.readonly("main"):
+        raise StorageReadOnly(path)
+    connection.create_scalar_function("searchable", _searchable, 1, deterministic=True)
+    _check_ours(connection, path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    # deleted text is overwritten with zeros, not merely forgotten
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 def migrate(connection: apsw.Connection, where: str) -> None:

@@ -1,0 +1,103 @@
+"""What the SQLite store's operations cost: statements find their rows by an index and look through no table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import apsw
+import pytest
+
+from sojourn.stores.sqlite.rows import SQL
+from sojourn.stores.sqlite.schema import connect, migrate
+from sojourn.stores.sqlite.store import SqliteStore
+from tests.contract.moves import ANN, NOW, Owner, opens, talks
+
+#: Statements that go through something whole, and why this is no cost per stored session.
+ALLOWED = {
+    "runnable": "SCAN sessions USING INDEX sessions_runnable",  # holds only what is queued or running
+    "my_cancels": "SCAN t USING INDEX turns_cancel",  # holds only running turns with a cancel request
+    "next_purge": "SCAN p",  # the list of what is to be purged, read as far as needed
+    "page_found": "SCAN f VIRTUAL TABLE INDEX",  # the full-text index, by the words of the query
+}
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[apsw.Connection]:
+    path = str(tmp_path / "chat.db")
+    connection = connect(path)
+    migrate(connection, path)
+    yield connection
+    connection.close()
+
+
+def plan(connection: apsw.Connection, sql: str) -> list[str]:
+    for values in range(sql.count("?") + 2):  # a number like ?2 may stand for more than it is counted
+        with suppress(apsw.BindingsError):
+            found = connection.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * values).fetchall()
+            return [str(row[3]) for row in found]
+    raise AssertionError(sql)
+
+
+@pytest.mark.parametrize("name", sorted(SQL))
+def test_a_statement_finds_its_rows_by_an_index(connection: apsw.Connection, name: str) -> None:
+    steps = [step for step in plan(connection, SQL[name]) if step.startswith("SCAN") and "CONSTANT ROW" not in step]
+    allowed = ALLOWED.get(name)
+    steps = [step for step in steps if step != "SCAN found" and not (allowed and step.startswith(allowed))]
+    assert steps == []
+
+
+@pytest.mark.parametrize("name", sorted(SQL))
+def test_a_statement_sorts_only_what_a_search_found(connection: apsw.Connection, name: str) -> None:
+    sorting = [step for step in plan(connection, SQL[name]) if "TEMP B-TREE" in step]
+    assert name == "page_found" or sorting == []
+
+
+def test_every_exception_is_still_needed() -> None:
+    assert set(ALLOWED) <= set(SQL)
+
+
+def test_no_statement_hides_in_the_code() -> None:
+    package = Path(connect.__code__.co_filename).parent
+    hidden = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM) [a-z(]", re.MULTILINE)
+    found = {path.name: len(hidden.findall(path.read_text())) for path in package.glob("*.py")}
+    # the windows of `entries` are put together in store.py; schema.py asks whether the file is ours
+    assert {name: count for name, count in found.items() if count} == {"store.py": 1, "schema.py": 1}
+
+
+class Steps:
+    """Counts what a connection's statements do inside SQLite."""
+
+    def __init__(self, connection: apsw.Connection | None) -> None:
+        assert connection is not None
+        self.count = 0
+        connection.set_progress_handler(self.step, 10)
+
+    def step(self) -> bool:
+        self.count += 10
+        return False
+
+
+async def turn_steps(store: SqliteStore, owner: Owner) -> int:
+    steps = Steps(store._writing)
+    for _ in range(20):
+        await owner.write("answer")
+    await store.rename(ANN, "s", "title", NOW)
+    await store.purge()
+    return steps.count
+
+
+async def test_a_write_costs_the_same_whatever_is_stored_beside_it(tmp_path: Path) -> None:
+    counts = []
+    for size in (1, 300):
+        store = SqliteStore(str(tmp_path / f"{size}.db"), synchronous="OFF")
+        await store.open()
+        for number in range(size):
+            await talks(store, "hello", id=f"other{number}")
+        owner = await opens(store)
+        await owner.write(*["history"] * size)
+        counts.append(await turn_steps(store, owner))
+        await store.close()
+    assert counts[1] < counts[0] * 1.5

@@ -1,0 +1,20 @@
+"""SQLite and memory answer the same, whatever is done in whatever order."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+from tests.model.store_machine import StoreMachine
+
+#: How many runs; `SOJOURN_EXAMPLES=2000` for an acceptance run.
+EXAMPLES = int(os.environ.get("SOJOURN_EXAMPLES", "25"))
+
+TestStores = StoreMachine.TestCase
+TestStores.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
