@@ -17,7 +17,6 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="sojourn",
-    help="Run one AI agent for many people at once.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,7 +32,8 @@ Storage = Annotated[
 
 
 @app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+def root(*, version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    """Run one AI agent for many people at once."""
     if version:
         from sojourn import __version__
 
@@ -59,6 +59,7 @@ def chat(session: Session = None, storage: Storage = None) -> None:
 
 @app.command()
 def demo(
+    *,
     conversations: Annotated[int, typer.Option(min=2, max=500, help="How many conversations at once.")] = 50,
     max_sessions: Annotated[int, typer.Option(min=1, max=500, help="How many of them may live in memory.")] = 10,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines instead of drawing.")] = False,

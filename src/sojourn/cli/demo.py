@@ -1,4 +1,4 @@
-"""`sojourn demo`: the main job, seen: many conversations, few in memory, the process killed, nothing lost or mixed up."""
+"""`sojourn demo`: the main job, seen: many conversations, few in memory, the process killed, nothing lost."""
 
 from __future__ import annotations
 
@@ -118,15 +118,15 @@ async def _process(seen: Seen, stage: Stage, database: Path, *, kill: bool) -> N
                 if kill and len(seen.answers) >= KILL_AT * seen.total:
                     process.send_signal(signal.SIGKILL)
                     kill = False
-            code = await process.wait()
+            await process.wait()
     except TimeoutError:
-        code = "not done in time"
+        seen.faults.append(f"the process was not done after {PATIENCE} s")
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if code not in {0, -signal.SIGKILL}:
-        seen.faults.append(f"the process ended with {code}")
+    if process.returncode not in {0, -signal.SIGKILL}:
+        seen.faults.append(f"the process ended with exit code {process.returncode}")
 
 
 async def _inspect(seen: Seen, database: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -24,19 +25,11 @@ _COLUMNS = 25
 _LEVELS = "·▁▂▃▅▆█"
 
 
-class Stage(ABC):
-    """Shows what is seen."""
+class Stage(AbstractContextManager["Stage"], ABC):
+    """Shows what is seen; inside it the screen is its own."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the screen as it is."""
 
     def say(self, text: str) -> None:
         """A sentence."""
@@ -56,6 +49,11 @@ class LineStage(Stage):
     """A line a second."""
 
     _next = 0.0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Lines stay as they are."""
 
     def show(self, seen: Seen) -> None:
         if time.monotonic() >= self._next and seen.statistics:

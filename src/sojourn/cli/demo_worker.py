@@ -1,6 +1,6 @@
-"""The process that the demo kills: runs every conversation to its end, and says on standard output what was acknowledged.
+"""The process that the demo kills: runs every conversation to its end, and reports what was acknowledged.
 
-Each line has an idempotency key, so a second process can simply say everything again: what was answered is not run anew.
+Each line has an idempotency key, so a second process simply says everything again: what was answered is not run anew.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from sojourn.records import EventKind, Role, TurnStatus
 
 OK, FAILED = 0, 1
 
+PROMPT = "\u203a "
+
 
 def default_storage() -> str:
     """The database in the user's data directory, or in SOJOURN_HOME; its folder is made."""
@@ -61,12 +63,14 @@ async def converse(session: str | None, storage: str | None) -> int:
 async def _show_history(runtime: Sojourn, session: str, console: Console) -> None:
     for message in await runtime.history(session, limit=20):
         if message.role is not Role.TOOL and message.text:
-            console.print(f"{'›' if message.role is Role.USER else ' '} {message.text}", markup=False, highlight=False)
+            console.print(
+                f"{PROMPT if message.role is Role.USER else '  '}{message.text}", markup=False, highlight=False
+            )
 
 
 def _read_line() -> str:
     try:
-        return input("› ")
+        return input(PROMPT)
     except EOFError:
         return ""
 
