@@ -131,10 +131,13 @@ class ScriptedEngine(Engine):
         self.running[name] = self.running.get(name, 0) + 1
         if self.running[name] > 1:
             raise AssertionError(f"two turns of {name} at once")
+        steps = self.script(run, run.history)
         try:
-            async for step in self.script(run, run.history):
+            async for step in steps:
                 yield step
         finally:
+            if isinstance(steps, AsyncGenerator):
+                await steps.aclose()  # now, and not when it is collected as garbage
             self.running[name] -= 1
 
     def unknown(self, history: History, call: Effect) -> ToolFinished:

@@ -206,6 +206,11 @@ class Feeds:
         for name in list(self._feeds):
             self.end(name, None)
 
+    def look(self, name: tuple[str, str]) -> None:
+        """Let those who watch this session look into storage."""
+        if (feed := self._feeds.get(name)) is not None:
+            feed.refresh()
+
     def refresh(self) -> bool:
         """Let those look into storage who watch what runs elsewhere; False if there are none."""
         remote = [feed for feed in self._feeds.values() if feed.remote]

@@ -201,7 +201,7 @@ class Runtime(Scope):
         core.residency.touch(name)
         for number in answer.turns:
             core.outcomes.settle(answer.session.key, number, TurnCancelled(name[1], number, Stop.CANCEL.value))
-        core.feeds(name).refresh()
+        core.feeds.look(name)
         if answer.running is None:
             return bool(answer.turns)
         ended = core.outcomes.expect(answer.session, answer.running)

@@ -85,7 +85,7 @@ class Scope:
         core, name = self._runtime.core, self._name(id)
         row = await core.store.reset(*name, core.clock.now_ms())
         await self._runtime.cut(name, row.key)
-        core.feeds(name).refresh()
+        core.feeds.look(name)
         return session_of(row)
 
     async def delete(self, id: str) -> bool:
