@@ -1,0 +1,218 @@
+"""Several runtimes on one database in one event loop: each can be killed, and all are driven step by step."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from sojourn.abc import Run, RunFinished, SessionStore, Step, TextDelta
+from sojourn.sessions.runtime import Runtime, Settings
+from sojourn.stores.memory import MemoryStore
+from sojourn.stores.sqlite.store import SqliteStore
+from sojourn.testing import FakeClock, ScriptedEngine, ScriptedHistory, call_tool, feedback, say, settle
+
+Operation = Callable[..., Awaitable[Any]]
+Store = MemoryStore | SqliteStore
+
+#: Every operation of a store but opening, closing and the look for changes.
+OPERATIONS = sorted(SessionStore.__abstractmethods__ - {"open", "close", "foreign_changes"})
+
+
+class Killed(BaseException):
+    """The process is dead: nothing that it does happens."""
+
+
+class Traffic:
+    """Counts store operations, so that one knows when nothing more happens by itself."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.begun = 0
+        self._quiet = asyncio.Event()
+
+    async def count(self, operation: Awaitable[Any]) -> Any:
+        self.under_way += 1
+        self.begun += 1
+        self._quiet.clear()
+        try:
+            return await operation
+        finally:
+            self.under_way -= 1
+            if not self.under_way:
+                self._quiet.set()
+
+    async def quiet(self) -> None:
+        """Return when all has happened that happens without time going on."""
+        while True:
+            begun = self.begun
+            await settle(20)
+            if self.under_way:
+                await self._quiet.wait()
+            elif self.begun == begun:
+                return
+
+
+class SteppedClock(FakeClock):
+    """A fake clock that also waits for storage before time goes on."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        super().__init__()
+        self._traffic = traffic
+
+    async def advance(self, seconds: float) -> None:
+        end = self._elapsed + seconds
+        await self._traffic.quiet()
+        while self._timers and self._timers[0][0] <= end:
+            due, _, timer = heapq.heappop(self._timers)
+            if timer._callback is None:
+                continue
+            self._elapsed = max(self._elapsed, due)
+            timer.run()
+            if not self._timers or self._timers[0][0] > due:
+                await self._traffic.quiet()
+        self._elapsed = end
+        await self._traffic.quiet()
+
+
+# ------------------------------------------------------------------------------------------------------------ the stage
+
+
+@dataclass(eq=False)
+class Act:
+    """A turn inside an engine, waiting for orders."""
+
+    node: str
+    session: str
+    turn: int
+    attempt: int
+    history: ScriptedHistory
+    orders: asyncio.Queue[tuple[str, Any]] = field(default_factory=asyncio.Queue)
+    #: Tools of the last response without a result.
+    open: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Stage:
+    """Where every engine's turns wait to be told what to do next."""
+
+    def __init__(self) -> None:
+        self.acts: dict[str, Act] = {}
+        #: What began since somebody looked, in order.
+        self.begun: list[Act] = []
+        self.faults: list[str] = []
+
+    def order(self, session: str, order: str, what: Any = None) -> Act:
+        act = self.acts[session]
+        act.orders.put_nowait((order, what))
+        return act
+
+    async def play(self, node: str, run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+        act = Act(node, run.session.id, run.turn, run.attempt, history)
+        if act.session in self.acts:
+            self.faults.append(f"turns {self.acts[act.session].turn} and {act.turn} of {act.session} run at once")
+        self.acts[act.session] = act
+        self.begun.append(act)
+        try:
+            while True:
+                order, what = await act.orders.get()
+                if order in {"answer", "fail"}:
+                    self.leave(act)
+                for step in _steps(act, order, what):
+                    yield step
+        finally:
+            self.leave(act)
+
+    def leave(self, act: Act) -> None:
+        if self.acts.get(act.session) is act:
+            del self.acts[act.session]
+
+
+def _steps(act: Act, order: str, what: Any) -> list[Step]:
+    if order == "write":
+        return [TextDelta(what)]
+    if order == "respond":
+        text, tools = what
+        act.open = list(enumerate(tools))
+        return [say(text, calls=tools)]
+    if order == "result":
+        place, text = what
+        index, tool = act.open.pop(place)
+        return [call_tool(index, tool, text)]
+    if order == "feedback":
+        return [feedback(what)]
+    if order == "answer":
+        return [say(what, final=True), RunFinished(what, None, "stop")]
+    raise RuntimeError(what)
+
+
+# ------------------------------------------------------------------------------------------------------------ the nodes
+
+_NODE: ContextVar[Node | None] = ContextVar("node", default=None)
+
+
+def make_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
+    """A task factory: what a node's code starts belongs to the node."""
+    task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **options)
+    node = _NODE.get()
+    if node is not None:
+        node.tasks.add(task)
+        task.add_done_callback(node.tasks.discard)
+    return task
+
+
+class Node:
+    """One runtime, as one process would have it."""
+
+    def __init__(self, name: str, store: Store, stage: Stage, clock: FakeClock, traffic: Traffic, settings: Settings):
+        self.name, self.store, self._stage, self._traffic = name, store, stage, traffic
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.dead = False
+        for operation in OPERATIONS:
+            setattr(store, operation, partial(self._operate, getattr(store, operation)))
+        engine = ScriptedEngine(lambda run, history: stage.play(name, run, history))
+        self.runtime = Runtime(store, engine, settings, clock=clock)
+
+    async def _operate(self, operation: Operation, *args: Any, **options: Any) -> Any:
+        if self.dead:
+            raise Killed
+        residency = self.runtime.core.residency
+        if residency.live > residency.max_sessions:
+            self._stage.faults.append(f"{residency.live} sessions are live in {self.name}")
+        return await self._traffic.count(operation(*args, **options))
+
+    async def do(self, work: Awaitable[Any]) -> Any:
+        """Run this as the node's own code."""
+        token = _NODE.set(self)
+        try:
+            return await work
+        finally:
+            _NODE.reset(token)
+
+    def start(self, work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
+        token = _NODE.set(self)
+        try:
+            return loop.create_task(work)
+        finally:
+            _NODE.reset(token)
+
+    async def kill(self) -> None:
+        """The process dies: nothing it was about to do happens."""
+        self.dead = True
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.store.abandon()
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody can be let in."""
+        residency = self.runtime.core.residency
+        return residency.live - residency.at_rest >= residency.max_sessions
+
+    def is_live(self, session: str) -> bool:
+        return self.runtime.core.residency.is_live(("local", session))

@@ -1,0 +1,260 @@
+"""The world of the runtime machine: nodes, callers and the model, and the comparison after every step."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis.stateful import RuleBasedStateMachine
+
+from sojourn.abc import Entry, InputRow, SessionRow, TurnRow
+from sojourn.errors import (
+    IdempotencyConflict,
+    SessionLimitExceeded,
+    SessionNotFound,
+    TurnCancelled,
+    TurnFailed,
+    TurnHeld,
+)
+from sojourn.records import OnInterrupt, Reply, TurnStatus
+from sojourn.sessions.runtime import Settings
+from sojourn.sessions.turns import after_interruption
+from tests.model.runtime_model import Session, Turn
+from tests.model.runtime_nodes import Node, Stage, SteppedClock, Traffic, make_task
+
+#: Longer than every look of the runtime for what other nodes did, seconds.
+LOOK = 0.25
+
+#: Real time that one step may take, seconds.
+PATIENCE = 20
+
+_ENDS: dict[TurnStatus, type[Exception]] = {
+    TurnStatus.FAILED: TurnFailed,
+    TurnStatus.CANCELLED: TurnCancelled,
+    TurnStatus.HELD: TurnHeld,
+}
+
+
+@dataclass(eq=False)
+class Caller:
+    """Somebody who waits for a reply."""
+
+    node: str
+    session: str
+    text: str
+    key: str | None
+    task: asyncio.Task[Reply]
+    #: The turn that it waits for; None while it waits for a place.
+    turn: Turn | None = None
+
+
+@dataclass
+class Seen:
+    """A session as it stands in storage and as it is shown."""
+
+    row: SessionRow
+    log: Sequence[Entry]
+    turns: Sequence[TurnRow]
+    inbox: Sequence[InputRow]
+    shown: list[tuple[str, str]]
+
+    def text(self, number: int) -> str:
+        """What began this turn."""
+        opened = {entry.turn: entry.text for entry in reversed(self.log) if entry.kind.value == "turn_opened"}
+        return {**opened, **{item.turn: item.text for item in self.inbox}}[number]
+
+    def status(self, number: int) -> TurnStatus:
+        return next(turn.status for turn in self.turns if turn.turn == number)
+
+
+class RuntimeWorld(RuleBasedStateMachine):
+    """What the machine's rules act on. Every rule ends with `check`."""
+
+    #: Counted over all histories of this process.
+    histories: ClassVar[int] = 0
+    steps: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        type(self).histories += 1
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_task_factory(make_task)
+        self.stage = Stage()
+        self.sessions: dict[str, Session] = {}
+        self.nodes: dict[str, Node] = {}
+        self.callers: list[Caller] = []
+        self.traffic = Traffic()
+        self.clock = SteppedClock(self.traffic)
+        self.settings = Settings()
+        self.said = 0
+        #: As the last comparison found it, by session: key, last activity, everything else.
+        self.before: dict[str, tuple[int, int, Any]] = {}
+        self.step_began = self.clock.now_ms()
+        #: The session whose activity need not show otherwise.
+        self.touched: str | None = None
+
+    def run(self, work: Awaitable[Any]) -> Any:
+        async def bounded() -> Any:
+            return await asyncio.wait_for(work, PATIENCE)
+
+        return self.loop.run_until_complete(bounded())
+
+    def teardown(self) -> None:
+        for node in self.nodes.values():
+            self.run(node.kill())
+        self.run(self.loop.shutdown_default_executor())
+        self.loop.close()
+
+    def expect(self, fails: type[Exception] | None) -> contextlib.AbstractContextManager[Any]:
+        return pytest.raises(fails) if fails else contextlib.nullcontext()
+
+    # -- after every step
+
+    def check(self, seconds: float = LOOK) -> None:
+        type(self).steps += 1
+        self.run(self.clock.advance(seconds))
+        assert not self.stage.faults, self.stage.faults
+        if not self.nodes:
+            return
+        seen = self.run(self._look())
+        self._reconcile(seen)
+        self._compare(seen)
+        self._check_activity(seen)
+        self._check_callers()
+        self.step_began, self.touched = self.clock.now_ms(), None
+
+    async def _look(self) -> dict[str, Seen]:
+        node = next(iter(self.nodes.values()))
+        page = await node.runtime.sessions()
+        listed = [session.id for session in page.sessions]
+        found = dict(zip(listed, await asyncio.gather(*(self._see(node, id) for id in listed)), strict=True))
+        rows = [found[id].row for id in listed]
+        assert rows == sorted(rows, key=lambda row: (row.active, row.key), reverse=True), "the list is out of order"
+        return found
+
+    async def _see(self, node: Node, id: str) -> Seen:
+        store = node.store
+        loaded, turns, inbox, history, shown = await asyncio.gather(
+            store.load("local", id),
+            store.turns("local", id),
+            store.inbox("local", id),
+            node.runtime.history(id),
+            node.runtime.get(id),
+        )
+        assert loaded is not None
+        row, log = loaded
+        assert (shown.message_count, shown.status, shown.title) == (row.messages, row.status, row.title)
+        return Seen(row, log, turns, inbox, [(message.role.value, message.text) for message in history])
+
+    # -- what the runtime was free to choose
+
+    def _reconcile(self, seen: dict[str, Seen]) -> None:
+        for id, found in seen.items():
+            if id not in self.sessions and any(c.session == id and c.turn is None for c in self.callers):
+                self.sessions[id] = Session(id)
+            if id in self.sessions:
+                self._accepted(self.sessions[id], found)
+        begun, self.stage.begun = self.stage.begun, []
+        for act in begun:
+            self.sessions[act.session].start(act.turn, act.attempt, act.node, self.settings.on_interrupt)
+        for id, found in seen.items():
+            if id in self.sessions and self._taken_over(self.sessions[id], found):
+                self.sessions[id].take_over(self.settings.on_interrupt)
+
+    def _taken_over(self, session: Session, found: Seen) -> bool:
+        turn = session.current
+        known = {row.turn for row in found.turns}
+        if turn is None or not session.interrupted or turn.number not in known:
+            return False
+        return found.status(turn.number) is not TurnStatus.RUNNING
+
+    def _accepted(self, session: Session, found: Seen) -> None:
+        """Input of callers who were let in."""
+        for row in found.turns:
+            if row.turn <= session.count:
+                continue
+            hold = session.current and after_interruption(session.current.attempts, self.settings.on_interrupt)
+            if hold is TurnStatus.HELD and self._taken_over(session, found) and row.status is not TurnStatus.HELD:
+                session.take_over(OnInterrupt.HOLD)
+            text = found.text(row.turn)
+            caller = next(c for c in self.callers if c.text == text and (c.turn is None or c.turn.gone))
+            caller.turn = session.accept(text, caller.key)
+
+    # -- what must be exactly so
+
+    def _compare(self, seen: dict[str, Seen]) -> None:
+        assert set(seen) == set(self.sessions)
+        for id, found in seen.items():
+            session, row = self.sessions[id], found.row
+            assert [(e.kind, e.turn, e.text) for e in found.log] == session.log, id
+            assert [e.seq for e in found.log] == list(range(session.first, session.version + 1)), id
+            assert found.shown == session.messages, id
+            assert (row.version, row.first, row.messages) == (session.version, session.first, len(session.messages)), id
+            assert (row.title, row.parent) == (session.title, session.parent), id
+            assert (row.status, row.turns) == (session.status, session.count), id
+            assert row.current == (session.current.number if session.current else None), id
+            assert (row.owner is None) == (session.owner is None and not session.interrupted), id
+            turns = {t.number: (t.status, t.attempts, t.key, t.text) for t in session.turns.values()}
+            assert {t.turn: (t.status, t.attempts, t.key, found.text(t.turn)) for t in found.turns} == turns, id
+            line = [(t.number, t.text, t.status is TurnStatus.HELD) for t in session.line]
+            assert [(item.turn, item.text, item.held) for item in found.inbox] == line, id
+            assert (row.queued, row.held) == (sum(not i.held for i in found.inbox), sum(i.held for i in found.inbox))
+        self._check_acts()
+
+    def _check_acts(self) -> None:
+        """What runs is what the model says, and its engine sees the whole history."""
+        running = {id: session for id, session in self.sessions.items() if session.owner}
+        assert set(self.stage.acts) == set(running)
+        for id, act in self.stage.acts.items():
+            session = running[id]
+            assert session.current is not None
+            assert (act.node, act.turn, act.attempt) == (session.owner, session.current.number, session.current.attempts)
+            assert act.history.told == session.told, f"the copy of {id} in memory is not what is stored"
+            assert self.nodes[act.node].is_live(id)
+        for node in self.nodes.values():
+            residency = node.runtime.core.residency
+            assert residency.live <= residency.max_sessions
+
+    def _check_activity(self, seen: dict[str, Seen]) -> None:
+        """Last activity moves with what happens in the session, and with nothing else."""
+        for id, found in seen.items():
+            row = found.row
+            rest = (list(found.log), list(found.turns), list(found.inbox), row.title)
+            key, active, before = self.before.get(id, (0, 0, None))
+            if row.active != active and key == row.key:
+                assert before != rest or self.touched == id, f"{id} shows activity and nothing happened"
+                assert self.step_began <= row.active <= self.clock.now_ms(), id
+            if key == row.key and before is not None and len(found.log) > len(before[0]):
+                assert row.active >= self.step_began, f"{id} grew without activity"
+            self.before[id] = (row.key, row.active, rest)
+
+    def _check_callers(self) -> None:
+        for caller in list(self.callers):
+            if caller.task.done():
+                self.callers.remove(caller)
+                self._check_outcome(caller)
+            elif caller.turn is None:
+                assert self.nodes[caller.node].full, f"{caller} waits for nothing"
+            else:
+                status = caller.turn.status
+                told = status.final or status is TurnStatus.HELD or caller.turn.gone
+                assert not told, f"{caller} is not told"
+
+    def _check_outcome(self, caller: Caller) -> None:
+        turn, error = caller.turn, caller.task.exception()
+        if turn is None:
+            session = self.sessions.get(caller.session)
+            conflict = isinstance(error, IdempotencyConflict) and session and session.known(caller.key)
+            assert isinstance(error, SessionLimitExceeded) or conflict, (caller, error)
+        elif turn.gone:
+            assert isinstance(error, SessionNotFound), (caller, error)
+        elif turn.status is TurnStatus.COMPLETED:
+            assert error is None, caller
+            assert (caller.task.result().turn, caller.task.result().text) == (turn.number, turn.reply)
+        else:
+            superseded = isinstance(error, TurnHeld) and turn.status is TurnStatus.CANCELLED
+            assert superseded or isinstance(error, _ENDS[turn.status]), (caller, error)
