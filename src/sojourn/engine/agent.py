@@ -70,8 +70,9 @@ class PydanticAIEngine(Engine):
         history = _ours(run.history)
         _check_runnable(history)
         driver: TurnDriver | None = None
+        deps, guard = await self._make_deps(run.session), Guard()
         try:
-            async with self._iter(run.session, history, await self._make_deps(run.session)) as agent_run:
+            async with self._iter(run.session, history, deps, guard) as agent_run:
                 driver = TurnDriver(agent_run, history)
                 async with aclosing(driver.steps()) as steps:
                     async for step in steps:
@@ -80,6 +81,8 @@ class PydanticAIEngine(Engine):
             if driver is not None and driver.answer is not None:
                 yield driver.answer  # it was paid for, and the next turn refers to it
             raise
+        finally:
+            await guard.wind_up()
         if driver.answer is not None:
             yield final(driver.answer)
         if driver.finished is not None:
@@ -109,7 +112,7 @@ class PydanticAIEngine(Engine):
         return await made if inspect.isawaitable(made) else made
 
     def _iter(
-        self, session: Session, history: PydanticAIHistory, deps: Any
+        self, session: Session, history: PydanticAIHistory, deps: Any, guard: Guard
     ) -> AbstractAsyncContextManager[AgentRun[Any, Any]]:
         # Limits and no `usage=` or `conversation=`: with those a limit of one run becomes one of the session's life.
         return self._agent.iter(
@@ -118,14 +121,14 @@ class PydanticAIEngine(Engine):
             deps=deps,
             usage_limits=self._limits,
             retries=self._retries,
-            capabilities=self._capabilities(),
+            capabilities=self._capabilities(guard),
             infer_name=False,
         )
 
-    def _capabilities(self) -> list[AbstractCapability[Any]]:
+    def _capabilities(self, guard: Guard) -> list[AbstractCapability[Any]]:
         # pydantic-ai adds `system_prompt=` to a history that it begins itself; ours begins with the user's message,
         # and holds no system prompt, so that a changed one takes effect.
-        return [Guard(), ReinjectSystemPrompt()] if _has_system_prompt(self._agent) else [Guard()]
+        return [guard, ReinjectSystemPrompt()] if _has_system_prompt(self._agent) else [guard]
 
 
 def _ours(history: History) -> PydanticAIHistory:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 from pydantic import ValidationError
 from pydantic_ai import RunContext
-from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.capabilities import AbstractCapability, WrapModelRequestHandler, WrapRunHandler
 from pydantic_ai.exceptions import (
     ApprovalRequired,
     CallDeferred,
@@ -18,7 +20,9 @@ from pydantic_ai.exceptions import (
     ToolFailed,
     UnexpectedModelBehavior,
 )
-from pydantic_ai.messages import ToolCallPart, ToolReturn, tool_return_ta
+from pydantic_ai.messages import ModelResponse, ToolCallPart, ToolReturn, tool_return_ta
+from pydantic_ai.models import ModelRequestContext
+from pydantic_ai.run import AgentRunResult
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolDefinition, ToolDenied
 from pydantic_ai.toolsets import AbstractToolset
 
@@ -44,7 +48,38 @@ _STEERING = (
 
 @dataclass
 class Guard(AbstractCapability[Any]):
-    """Keeps one tool's trouble from ending the turn."""
+    """Keeps one tool's trouble from ending the turn; one for each run."""
+
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set, init=False, repr=False)
+
+    async def wrap_run(self, ctx: RunContext[Any], *, handler: WrapRunHandler) -> AgentRunResult[Any]:
+        self._note_task()
+        return await handler()
+
+    async def wrap_model_request(
+        self, ctx: RunContext[Any], *, request_context: ModelRequestContext, handler: WrapModelRequestHandler
+    ) -> ModelResponse:
+        self._note_task()
+        return await handler(request_context)
+
+    def _note_task(self) -> None:
+        """Remember the task that pydantic-ai made for a run or for a streamed request."""
+        if (task := asyncio.current_task()) is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def wind_up(self) -> None:
+        """End what a run left behind.
+
+        pydantic-ai forgets these tasks when a cancel hits the moment in which a run begins or an opened stream changes
+        hands, and a forgotten stream goes on to be read from the provider by nobody.
+        """
+        left = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in left:
+            task.cancel()
+        if left:
+            with anyio.CancelScope(shield=True):
+                await asyncio.gather(*left, return_exceptions=True)
 
     async def on_tool_execute_error(
         self,

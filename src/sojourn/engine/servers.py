@@ -5,17 +5,20 @@ pydantic-ai's `mcp` module is heavy and optional, so nothing here imports it: an
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import anyio
 from pydantic_ai import RunContext
 from pydantic_ai.models import Model
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool, WrapperToolset
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -39,39 +42,77 @@ def tolerant(toolset: AbstractToolset[Any]) -> AbstractToolset[Any]:
 
 @dataclass
 class TolerantToolset(WrapperToolset[Any]):
-    """An MCP toolset for one run; without its server it has no tools, which is logged once."""
+    """An MCP toolset for one run; without its server it has no tools, which is logged once.
 
-    _entered: bool = field(default=False, init=False, repr=False)
+    The server's connection is held by a task of its own: what pydantic-ai counts and fastmcp locks on the way in and
+    out is left half done by a cancel at the wrong moment, and then the connection is never let go.
+    """
+
+    _held: _Hold | None = field(default=None, init=False, repr=False)
 
     async def __aenter__(self) -> Self:
+        hold = _Hold(self.wrapped)
         try:
-            await self.wrapped.__aenter__()
-        except Exception as error:  # noqa: BLE001 - whatever keeps the server away, the run goes on without it
-            _report(self.wrapped, error)
+            error = await asyncio.shield(hold.entered)
+        except asyncio.CancelledError:
+            hold.release.set()
+            raise
+        if error is None:
+            self._held = hold
         else:
-            self._entered = True
+            _report(self.wrapped, error)
         return self
 
     async def __aexit__(self, *args: Any) -> bool | None:  # noqa: PYI036 - as its base has it
-        if not self._entered:
-            return None
-        self._entered = False
-        try:
-            return await self.wrapped.__aexit__(*args)
-        except Exception as error:  # noqa: BLE001 - the run is over; its answer is not to be lost for this
-            _log.warning("leaving MCP server %s: %s", self.wrapped.label, type(error).__name__)
-            return None
+        hold, self._held = self._held, None
+        if hold is not None:
+            hold.release.set()
+            await asyncio.shield(hold.task)
+        return None
 
     async def get_tools(self, ctx: RunContext[Any]) -> dict[str, ToolsetTool[Any]]:
-        if not self._entered:
+        if self._held is None:
             return {}
         try:
-            tools = await self.wrapped.get_tools(ctx)
-        except Exception as error:  # noqa: BLE001 - as in __aenter__
+            tools = await asyncio.shield(_keep(self.wrapped.get_tools(ctx)))
+        except Exception as error:  # noqa: BLE001 - whatever keeps the server away, the run goes on without it
             _report(self.wrapped, error)
             return {}
         _missing.discard(self.wrapped.label)
         return tools
+
+
+class _Hold:
+    """A task that enters a toolset, holds it until it is released, and leaves it, whoever is cancelled meanwhile."""
+
+    def __init__(self, toolset: AbstractToolset[Any]) -> None:
+        self._toolset = toolset
+        #: What kept it from entering, or None when it has entered.
+        self.entered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self.release = asyncio.Event()
+        self.task = _keep(self._hold())
+
+    async def _hold(self) -> None:
+        try:
+            async with self._toolset:
+                self.entered.set_result(None)
+                await self.release.wait()
+        except Exception as error:  # noqa: BLE001 - a run goes on without its server, and its answer is not lost for it
+            if self.entered.done():
+                _log.warning("leaving MCP server %s: %s", self._toolset.label, type(error).__name__)
+            else:
+                self.entered.set_result(error)
+
+
+#: Tasks that outlive whoever awaits them; the loop itself keeps only weak references.
+_kept: set[asyncio.Task[Any]] = set()
+
+
+def _keep(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    task = asyncio.create_task(work)
+    _kept.add(task)
+    task.add_done_callback(_kept.discard)
+    return task
 
 
 class Connections:
@@ -114,14 +155,19 @@ class Connections:
                 _log.warning("closing connections: %s", type(error).__name__)
             for toolset in self._toolsets:
                 await self._end(toolset)
+            loop = asyncio.get_running_loop()
+            if rest := [task for task in _kept if task.get_loop() is loop]:
+                await asyncio.wait(rest)
 
     async def _end(self, toolset: AbstractToolset[Any]) -> None:
-        close = getattr(_transport(toolset), "close", None)
-        if close is None:
+        client = getattr(toolset, "client", None)
+        if client is None:
             return
         try:
-            await close()
+            await client.close()  # however often it is still entered
         except Exception as error:  # noqa: BLE001 - the others are to be closed as well
+            if toolset.label in _missing:
+                return
             _log.warning("closing MCP server %s: %s", toolset.label, type(error).__name__)
 
 
