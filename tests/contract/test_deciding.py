@@ -134,6 +134,23 @@ async def test_a_current_turn_that_nobody_runs_is_cancelled_at_once(backend: Bac
             await owner.write("late", fence=row.fence, version=row.version)
 
 
+@pytest.mark.parametrize("how", ["superseded", "cancelled", "discarded"])
+async def test_a_turn_that_nobody_runs_keeps_what_it_used(backend: Backend, how: str) -> None:
+    store = await backend.node()
+    owner = await opens(store)
+    await owner.write("half", end=TurnEnd(TurnStatus.HELD, "crashed", '{"m":{"requests":1}}'))
+    if how == "superseded":
+        await queues(store, "two")
+    elif how == "cancelled":
+        await store.request_cancel(ANN, "s", None, clear=False, now=NOW)
+    else:
+        await store.discard(ANN, "s", None, NOW)
+    turn = await store.turn(ANN, "s", 1)
+    assert (turn.status, turn.usage) == (TurnStatus.CANCELLED, '{"m":{"requests":1}}')
+    (ended,) = await store.entries(ANN, "s", kinds=frozenset({EntryKind.TURN_ENDED}))
+    assert '"usage":{"m":{"requests":1}}' in ended.body
+
+
 async def test_the_line_goes_on_behind_a_cancelled_turn_that_nobody_ran(backend: Backend) -> None:
     store = await backend.node()
     owner = await opens(store)

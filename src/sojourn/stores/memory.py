@@ -468,7 +468,8 @@ class MemoryStore(SessionStore):
         self._settle(s)
 
     def _end_unowned(self, s: _Session, turn: TurnRow, end: TurnEnd, now: int) -> None:
-        """End a turn that no live node runs; one that was in the history says so there."""
+        """End a turn that no live node runs; one that was in the history says so there. What it used stays."""
+        end = replace(end, usage=turn.usage)
         turn.status, turn.reason, turn.ended = end.status, end.reason, now
         if s.row.current == turn.turn:
             s.row.current, s.row.owner = None, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apsw
@@ -303,7 +303,8 @@ def unhold(connection: apsw.Connection, row: SessionRow, held: Sequence[int]) ->
 
 
 def _end_unowned(connection: apsw.Connection, row: SessionRow, number: int, end: TurnEnd, now: int) -> None:
-    """End a turn that no live node runs; one that was in the history says so there."""
+    """End a turn that no live node runs; one that was in the history says so there. What it used stays."""
+    end = replace(end, usage=rows.turn(one(connection, "turn", row.key, number)).usage)
     ended_seq = None
     if row.current == number:
         connection.execute(SQL["end_current"], (row.key,))
