@@ -55,6 +55,13 @@ class Stopped(Exception):
     """The turn was stopped."""
 
 
+class Broke(Exception):
+    """The engine raised; kept apart from what storing its steps raises, which may be of the same class."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 class TurnRun:
     """Runs one turn from where it stands to its end, or to where it is stopped."""
 
@@ -88,10 +95,12 @@ class TurnRun:
 
     def stop(self, reason: Stop) -> None:
         """Stop as soon as nothing is being written; a turn that is ending already ends as it would."""
-        if self.stop_reason is None or reason is Stop.GONE:
+        first = self.stop_reason is None
+        if first or reason is Stop.GONE:
             self.stop_reason = reason
-            if self._in_engine and self._task is not None:
-                self._task.cancel()
+        # once: a second time would cut into how the engine cleans up
+        if first and self._in_engine and self._task is not None:
+            self._task.cancel()
 
     # -- the story
 
@@ -107,6 +116,8 @@ class TurnRun:
             return await self._drive()
         except Stopped:
             return await self._stopped()
+        except Broke as broke:
+            return await self._failed(broke.error)
         except (OwnershipLost, StorageError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever the agent raised, its turn failed and its session lives on
@@ -145,7 +156,7 @@ class TurnRun:
                 else:
                     await self._store(step)
         finally:
-            await steps.aclose()
+            await self._close(steps)
             self._feed.halt()
         return await self._failed(None, "the agent stopped without an answer")
 
@@ -155,14 +166,32 @@ class TurnRun:
             raise Stopped
         self._in_engine = True
         try:
-            return await anext(steps, None)
+            step = await anext(steps, None)
         except asyncio.CancelledError:
-            if not self.is_stopping() or self._task is None:
+            if not self.is_stopping():
                 raise
-            self._task.uncancel()
             raise Stopped from None
+        except Exception as error:
+            if self.is_stopping():
+                raise Stopped from error  # it broke while it was being stopped
+            raise Broke(error) from error
         finally:
             self._in_engine = False
+            if self.is_stopping() and self._task is not None:
+                self._task.uncancel()
+        if step is None and self.is_stopping():
+            raise Stopped
+        return step
+
+    async def _close(self, steps: AsyncGenerator[Step]) -> None:
+        """Let the engine clean up; what it raises in that changes nothing any more."""
+        try:
+            await steps.aclose()
+        except Exception as error:  # noqa: BLE001 - see above
+            logger.warning(
+                "the engine failed in cleaning up",
+                extra={"session": self._row.id, "turn": self.turn, "error": type(error).__name__},
+            )
 
     async def give_up(self) -> None:
         """End as failed after storage refused a write; raises StorageError while it still does, and OwnershipLost."""
@@ -176,9 +205,9 @@ class TurnRun:
             self._count(step)
             seq = self._response_seq = self._live.version + 1
             calls = [NewCall(seq, call.index, call.tool, call.digest) for call in step.calls]
+            await self._write([self._entry(EntryKind.MESSAGE, step)], [], started=calls, counted=True)
             for call in calls:
                 self._open[seq, call.index] = _effect(call, EffectStatus.STARTED)
-            await self._write([self._entry(EntryKind.MESSAGE, step)], [], started=calls, counted=True)
         elif isinstance(step, ToolFinished):
             done = self._open.get((self._response_seq, step.index))
             finished = [replace(done, status=EffectStatus.FINISHED)] if done else []

@@ -10,7 +10,7 @@ from typing import Any
 
 from sojourn.abc import Engine, Run, SessionStore, Step
 from sojourn.errors import RuntimeClosed
-from sojourn.records import Event, EventKind, OnInterrupt
+from sojourn.records import Event, EventKind, OnInterrupt, TurnStatus
 from sojourn.sessions.runtime import Runtime, Settings, _State
 from sojourn.testing import FakeClock, Script, ScriptedEngine, ScriptedHistory, answer
 from tests.contract.backends import Backend
@@ -175,3 +175,17 @@ def kinds(events: Sequence[Event]) -> list[str]:
 async def told(runtime: Runtime, id: str) -> list[tuple[str, str]]:
     """(role, text) of a session's history."""
     return [(str(message.role), message.text) for message in await runtime.history(id)]
+
+
+async def in_line(runtime: Runtime, length: int, id: str = "s") -> None:
+    """Until so many inputs are in line."""
+    async with asyncio.timeout(SOON):
+        while len(await runtime.inbox(id)) < length:  # noqa: ASYNC110 - see until
+            await asyncio.sleep(0)
+
+
+async def becomes(runtime: Runtime, status: TurnStatus, turn: int = 1, id: str = "s") -> None:
+    """Until a turn's status is as wanted."""
+    async with asyncio.timeout(SOON):
+        while (await runtime.turn(id, turn)).status is not status:  # noqa: ASYNC110 - see until
+            await asyncio.sleep(0)
