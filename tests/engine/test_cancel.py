@@ -165,3 +165,36 @@ async def test_many_runs_of_one_agent_at_once_do_not_meet() -> None:
     async with asyncio.timeout(30):
         answers = await asyncio.gather(*(core.send(f"I am {core.id}") for core in cores))
     assert [said(steps) for steps in answers] == [f"I am {number}" for number in range(50)]
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["cancel", "cancel twice"])
+async def test_a_cancel_at_any_moment_leaves_no_task_behind(*, twice: bool) -> None:
+    ended = False
+    moment = 0
+    async with asyncio.timeout(60):
+        while not ended:
+            agent = Agent(Script([("act", {}), ("act", {})], "ok"))
+
+            @agent.tool_plain
+            async def act() -> str:
+                await asyncio.sleep(0)
+                return "x"
+
+            core = Core(PydanticAIEngine(agent))
+            core.open("Hi")
+            before = asyncio.all_tasks()
+            task = asyncio.create_task(core.go())
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            ended = task.done()
+            task.cancel()
+            if twice:
+                await asyncio.sleep(0)
+                task.cancel()
+            await asyncio.wait([task])
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert asyncio.all_tasks() - before - {task} == set(), f"cancelled after {moment} rounds"
+            assert core.stored().messages() == core.history.messages()
+            moment += 1
+    assert moment > 20

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 from pydantic_ai import Agent, ModelRetry, RunContext, TextOutput, ToolReturn
+from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import ModelHTTPError, UnexpectedModelBehavior
 from pydantic_ai.messages import (
     BinaryContent,
@@ -514,3 +515,92 @@ async def test_an_output_that_is_no_text_comes_with_its_json() -> None:
     assert finish(steps).output == Point(3)
     assert finish(steps).output_json == '{"x":3}'
     assert session().id == "s"
+
+
+async def test_a_hook_that_refuses_a_response_with_calls_leaves_no_call_open() -> None:
+    refused: list[ModelResponse] = []
+
+    class Hook(AbstractCapability[Any]):
+        async def after_model_request(self, ctx: Any, **given: Any) -> ModelResponse:
+            response: ModelResponse = given["response"]
+            if response.tool_calls and not refused:
+                refused.append(response)
+                raise ModelRetry("do not call that")
+            return response
+
+    model = Script([("act", {})], "Fine, I will not.")
+    agent = Agent(model, capabilities=[Hook()])
+
+    @agent.tool_plain
+    def act() -> str:
+        raise AssertionError
+
+    core = Core(PydanticAIEngine(agent))
+    steps = await core.send("x")
+    assert shape(steps) == ["ModelResponded", "ToolFinished", "FeedbackGiven", "ModelResponded", "RunFinished"]
+    assert core.history.unanswered == []
+    assert core.messages()[1].outcome == "interrupted"
+    assert "do not call that" in str(model.sent[1])
+
+
+async def test_a_hook_that_refuses_an_answer_is_told_to_the_model() -> None:
+    asked: list[str] = []
+
+    class Hook(AbstractCapability[Any]):
+        async def after_model_request(self, ctx: Any, **given: Any) -> ModelResponse:
+            response: ModelResponse = given["response"]
+            if not asked:
+                asked.append("once")
+                raise ModelRetry("shorter")
+            return response
+
+    core = Core(PydanticAIEngine(Agent(Script("A long answer.", "Short."), capabilities=[Hook()])))
+    steps = await core.send("x")
+    assert shape(steps) == ["ModelResponded", "FeedbackGiven", "ModelResponded", "RunFinished"]
+    assert [step.final for step in of(steps, ModelResponded)] == [False, True]
+
+
+async def test_a_hook_that_asks_again_before_any_response_gives_no_response() -> None:
+    asked: list[str] = []
+
+    class Hook(AbstractCapability[Any]):
+        async def wrap_model_request(self, ctx: Any, *, request_context: Any, handler: Any) -> ModelResponse:
+            if not asked:
+                asked.append("once")
+                raise ModelRetry("not like this")
+            response: ModelResponse = await handler(request_context)
+            return response
+
+    core = Core(PydanticAIEngine(Agent(Script("Like this."), capabilities=[Hook()])))
+    steps = await core.send("x")
+    assert shape(steps) == ["FeedbackGiven", "ModelResponded", "RunFinished"]
+
+
+async def test_arguments_that_are_no_json_are_corrected() -> None:
+    agent = Agent(Script([("act", '{"x": ')], [("act", '{"x": 1}')], "ok"))
+
+    @agent.tool_plain
+    def act(x: int) -> int:
+        return x
+
+    core = Core(PydanticAIEngine(agent))
+    steps = await core.send("x")
+    assert said(steps) == "ok"
+    assert [message.outcome for message in core.messages() if message.role == "tool"] == ["retried", "success"]
+
+
+async def test_a_conversation_that_a_tool_prolongs_goes_on_in_the_same_turn() -> None:
+    model = Script([("act", {})], "First answer.", "Second answer.")
+    agent = Agent(model)
+
+    @agent.tool
+    def act(ctx: RunContext[object]) -> str:
+        ctx.enqueue("One more thing.", priority="when_idle")
+        return "done"
+
+    core = Core(PydanticAIEngine(agent))
+    steps = await core.send("x")
+    assert said(steps) == "Second answer."
+    assert [step.final for step in of(steps, ModelResponded)] == [False, False, True]
+    assert len(of(steps, FeedbackGiven)) == 1
+    assert plain(core.stored().messages()[:-1]) == plain(model.sent[2])

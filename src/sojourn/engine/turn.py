@@ -88,20 +88,22 @@ class TurnDriver:
         self._node = await self._run.next(self._node)
         if feedback := self._feedback(late):
             yield feedback
-        response = self._new_response()
-        if response is None:
-            return
+        if (response := self._new_response()) is not None:
+            step = self._take(response)
+            if not self._open and isinstance(self._node, CallToolsNode):
+                self.answer = step
+                return
+            yield step
+        if isinstance(self._node, ModelRequestNode):
+            # A hook refused what came, or asks for something else before anything came.
+            async for other in self._close_request(self._node.request.parts):
+                yield other
+
+    def _take(self, response: ModelResponse) -> ModelResponded:
         make_call_ids_unique(response, self._history.has_call)
         self._response = response
         self._open = {call.tool_call_id: index for index, call in enumerate(calls_of(response))}
-        step = responded(response)
-        if not self._open and isinstance(self._node, CallToolsNode):
-            self.answer = step
-            return
-        yield step
-        if isinstance(self._node, ModelRequestNode):
-            async for other in self._close_request(self._node.request.parts):
-                yield other
+        return responded(response)
 
     def _new_response(self) -> ModelResponse | None:
         """The response that the last request brought; None where a hook asked for another request instead."""
