@@ -1,0 +1,35 @@
+"""The main job on conversations: a real process, a real model server, real tools, kills in between."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.replay.conversations import many, write
+from tests.replay.stage import HERE, Replay
+
+
+def replay(folder: Path, copies: int) -> Replay:
+    conversations, log = folder / "conversations.jsonl", folder / "tools.log"
+    write(conversations, many(copies))
+    return Replay(
+        conversations,
+        folder,
+        model=[str(HERE / "judge.py"), str(conversations), "{port}"],
+        tools=[sys.executable, str(HERE / "tools.py"), str(conversations), str(log)],
+        tool_log=log,
+    )
+
+
+async def test_every_conversation_is_played_with_an_intact_history(tmp_path: Path) -> None:
+    played = replay(tmp_path, copies=5)
+    await played.perform()
+    await played.check()
+    assert played.last["restored"] > 0
+
+
+async def test_conversations_survive_kills_and_restarts_in_between(tmp_path: Path) -> None:
+    played = replay(tmp_path, copies=5)
+    await played.perform(kills=2)
+    await played.check()
+    assert played.kills == 2
