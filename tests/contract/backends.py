@@ -51,7 +51,7 @@ class Sqlite(Backend):
         self.path = folder / "contract.db"
 
     def make(self) -> SessionStore:
-        return SqliteStore(str(self.path))
+        return SqliteStore(str(self.path), synchronous="OFF")  # what power leaves is in tests/power
 
 
 BACKENDS = {"memory": Memory, "sqlite": Sqlite}

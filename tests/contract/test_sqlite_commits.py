@@ -230,3 +230,18 @@ async def test_a_fork_that_is_given_up_is_there_whole_or_not_at_all(store: Sqlit
     else:
         await talks(store, "free", id="child")
     assert await store.entries(ANN, "s") == before
+
+
+async def test_another_process_that_keeps_the_lock_is_told_and_waited_for(store: SqliteStore, tmp_path: Path) -> None:
+    other = apsw.Connection(str(tmp_path / "chat.db"))
+    other.execute("BEGIN IMMEDIATE")
+    assert store._writing is not None
+    store._writing.set_busy_timeout(10)
+    with pytest.raises(StorageUnavailable, match="another process"):
+        await store.create(ANN, "s", title=None, now=NOW)
+    assert await store.count() == 0
+    store._writing.set_busy_timeout(10_000)
+    waiting = asyncio.ensure_future(store.create(ANN, "s", title=None, now=NOW))
+    await asyncio.sleep(0)
+    other.close()
+    assert (await asyncio.wait_for(waiting, 10)).id == "s"

@@ -64,8 +64,14 @@ def delete(connection: apsw.Connection, user: str, id: str) -> bool:
     return True
 
 
-def purge(connection: apsw.Connection, node: Node, limit: int) -> bool:
-    """See SessionStore.purge."""
+def purge(connection: apsw.Connection, node: Node, limit: int) -> tuple[bool, bool]:
+    """See SessionStore.purge; also whether anything was removed."""
+    before = connection.total_changes()
+    more = _purge(connection, node, limit)
+    return more, connection.total_changes() != before
+
+
+def _purge(connection: apsw.Connection, node: Node, limit: int) -> bool:
     for session, whole, user, first, first_turn in _next_purges(connection, node, limit):
         if limit <= 0:
             return True

@@ -58,6 +58,8 @@ class SqliteStore(SessionStore):
         self._reader_count = readers
         self._local = threading.local()
         self._reading: list[apsw.Connection] = []
+        #: Whether the write-ahead log may hold what was removed; at first, what others left there.
+        self._traces = True
 
     # -- life
 
@@ -176,6 +178,7 @@ class SqliteStore(SessionStore):
         return int(await self._read(lambda connection: one(connection, "count")[0]))
 
     async def rename(self, user: str, id: str, title: str, now: int) -> SessionRow:
+        self._traces = True  # of the old title
         return await self._write(lambda connection: session_moves.rename(connection, user, id, title, now))
 
     async def reset(self, user: str, id: str, now: int) -> SessionRow:
@@ -187,22 +190,27 @@ class SqliteStore(SessionStore):
     async def purge(self, limit: int = 200) -> bool:
         if self._writer is None or self._readers is None:
             raise RuntimeClosed
-        more = await self._write(lambda connection: session_moves.purge(connection, self._node, limit))
-        if not more and self._readers is not None:
+        more, removed = await self._write(lambda connection: session_moves.purge(connection, self._node, limit))
+        self._traces = self._traces or removed
+        if self._traces and not more and self._readers is not None:
             # what was deleted still lies in the write-ahead log until that is written over
-            await asyncio.get_running_loop().run_in_executor(self._readers, self._truncate)
+            gone = await asyncio.get_running_loop().run_in_executor(self._readers, self._truncate)
+            self._traces = not gone
         return more
 
-    def _truncate(self) -> None:
+    def _truncate(self) -> bool:
+        """Empty the write-ahead log; False if somebody still needs it."""
         connection: apsw.Connection | None = None
         try:
             connection = connect(self._path, vfs=self._vfs, synchronous=self._synchronous)
             connection.set_busy_timeout(0)
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except (apsw.BusyError, apsw.LockedError):
-            pass  # somebody reads an old state; the next purge tries again
+            return False  # the next purge tries again
         except apsw.Error as error:
             raise translated(error, self._path) from error
+        else:
+            return True
         finally:
             if connection is not None:
                 connection.close()
