@@ -211,6 +211,15 @@ async def test_a_turn_that_stopped_between_a_refused_answer_and_the_reason_finds
     assert said(steps) == "good"
 
 
+async def test_a_stored_answer_that_is_accepted_after_all_comes_as_the_output() -> None:
+    core = Core(PydanticAIEngine(Agent(Script("Done."), instructions="Be good.")))
+    core.open("Hi")
+    await core.go(stop=lambda step: isinstance(step, ModelResponded))
+    steps = await Core(core.engine, core.log).go()
+    assert shape(steps) == ["RunFinished"]
+    assert finish(steps).output_json == '"Done."'
+
+
 class Answer(BaseModel):
     number: int
 

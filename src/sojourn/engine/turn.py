@@ -73,7 +73,6 @@ class TurnDriver:
         if isinstance(last, ModelResponse):
             # The process stopped between an answer that was refused and the reason why. pydantic-ai would ask again
             # without a word; judging it again finds the reason.
-            self._response = last
             self._node = CallToolsNode(model_response=last)
         else:
             self._told = {id(part): part for part in last.parts}
