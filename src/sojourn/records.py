@@ -143,14 +143,14 @@ class Usage:
     cost: Decimal | None = None
 
     def __add__(self, other: Usage) -> Usage:
-        known = [cost for cost in (self.cost, other.cost) if cost is not None]
+        cost = self.cost if other.cost is None else other.cost if self.cost is None else self.cost + other.cost
         return Usage(
             requests=self.requests + other.requests,
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
-            cost=sum(known, Decimal(0)) if known else None,
+            cost=cost,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -94,7 +94,7 @@ async def perform(conversations: int, max_sessions: int, *, plain: bool) -> int:
         )
         await _process(seen, stage, database, kill=False)
         await _inspect(seen, database)
-    return _verdict(seen, stage)
+    return verdict(seen, stage)
 
 
 async def _process(seen: Seen, stage: Stage, database: Path, *, kill: bool) -> None:
@@ -144,7 +144,8 @@ async def _inspect(seen: Seen, database: Path) -> None:
                 seen.faults.append(f"{name(number)}: its history answers {answered}, it was told {told}")
 
 
-def _verdict(seen: Seen, stage: Stage) -> int:
+def verdict(seen: Seen, stage: Stage) -> int:
+    """Show each claim and whether it held; the exit code."""
     claims = {
         f"every one of {seen.total} answers came, and none changed": len(seen.answers) == seen.total
         and not seen.faults,

@@ -7,12 +7,14 @@ import os
 import signal
 import sys
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 from rich.console import Console
 
 from sojourn.bootstrap import Sojourn
+from sojourn.errors import SessionNotFound
 from sojourn.records import EventKind, Role, TurnStatus
 
 OK, FAILED = 0, 1
@@ -51,7 +53,8 @@ async def converse(session: str | None, storage: str | None) -> int:
     async with demo_runtime(storage) as runtime:
         console.print(f"[dim]session {chosen} · an empty line ends it, Ctrl-C cancels an answer[/dim]", highlight=False)
         if session is not None:
-            await _show_history(runtime, chosen, console)
+            with suppress(SessionNotFound):  # a new conversation may be given its id
+                await _show_history(runtime, chosen, console)
         while line := (await asyncio.to_thread(_read_line)).strip():
             await _show_turn(runtime, chosen, line, console)
         statistics = await runtime.statistics()

@@ -27,6 +27,9 @@ from sojourn.records import (
 
 _PART_TYPES = ("text", "image", "file")
 
+# json.dumps with options builds an encoder for each call
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def session_of(row: SessionRow) -> Session:
     """A session as its owner sees it."""
@@ -65,7 +68,7 @@ def usage_of(text: str) -> Mapping[str, Usage]:
 
 def usage_json(usage: Mapping[str, Usage]) -> str:
     """The inverse of `usage_of`."""
-    return json.dumps({model: found.to_json() for model, found in usage.items()}, separators=(",", ":"))
+    return _compact({model: found.to_json() for model, found in usage.items()}) if usage else "{}"
 
 
 def encode_content(content: Content) -> tuple[str, str]:
