@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from sojourn.errors import SessionNotFound, SojournError, StorageError
+from sojourn.errors import SessionNotFound, SojournError, StorageError, TurnNotFound
 from sojourn.records import TurnStatus
 from sojourn.sessions.desk import Desk
 from sojourn.sessions.following import stored_reply
@@ -90,6 +90,8 @@ class Chores:
                 self._core.outcomes.settle(key, turn, await stored_reply(self._core, name, found))
         except StorageError:
             raise
+        except TurnNotFound:
+            self._core.outcomes.settle(key, turn, SessionNotFound(name[1]))  # as a reset in this process says it
         except SojournError as error:
             self._core.outcomes.settle(key, turn, error)
 
