@@ -6,13 +6,15 @@ observed and checked for legality; everything else must be exactly as the model 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from sojourn.errors import (
     ForkPointInvalid,
@@ -34,7 +36,9 @@ from tests.model.runtime_world import LOOK, Caller, RuntimeWorld
 KEYS = ("k1", "k2")
 TTL = 5.0
 
-ids = st.sampled_from(("a", "b", "c", "d"))
+#: "z" never exists; where a session is wanted, the others stand for one that does.
+ids = st.sampled_from(("a", "b", "c", "d", "e", "z"))
+new_ids = st.sampled_from(("a", "b", "c", "d", "e"))
 nodes = st.sampled_from(("left", "right"))
 
 
@@ -59,18 +63,26 @@ class RuntimeMachine(RuntimeWorld):
         )
         self.open_node("left")
 
+    @precondition(lambda self: len(self.nodes) < 2)
     @rule(name=nodes)
     def open_node(self, name: str) -> None:
-        if name in self.nodes:
-            return
-        node = self.nodes[name] = Node(name, self.make_store(), self.stage, self.clock, self.traffic, self.settings)
+        name = name if name not in self.nodes else "left" if name == "right" else "right"
+        node = self.nodes[name] = Node(
+            name,
+            self.make_store(),
+            stage=self.stage,
+            clock=self.clock,
+            traffic=self.traffic,
+            settings=self.settings,
+        )
         self.run(node.do(node.runtime.__aenter__()))
         self.check()
 
+    @precondition(lambda self: self.nodes)
     @rule(name=nodes)
     def crash(self, name: str) -> None:
-        if (node := self.nodes.pop(name, None)) is None:
-            return
+        node = self.nodes.pop(self.pick(name).name)
+        name = node.name
         self.run(node.kill())
         self.callers = [caller for caller in self.callers if caller.node != name]
         for session in self.sessions.values():
@@ -78,10 +90,11 @@ class RuntimeMachine(RuntimeWorld):
                 session.lose_owner()
         self.check()
 
+    @precondition(lambda self: self.nodes)
     @rule(name=nodes)
     def close(self, name: str) -> None:
-        if (node := self.nodes.pop(name, None)) is None:
-            return
+        node = self.nodes.pop(self.pick(name).name)
+        name = node.name
         self.run(node.do(node.runtime.close()))
         for session in self.sessions.values():
             if session.owner == name:
@@ -107,30 +120,30 @@ class RuntimeMachine(RuntimeWorld):
 
     # -- what callers do
 
-    def pick(self, name: str) -> Node | None:
-        return self.nodes.get(name) or next(iter(self.nodes.values()), None)
+    def pick(self, name: str) -> Node:
+        return self.nodes.get(name) or next(iter(self.nodes.values()))
 
+    @precondition(lambda self: self.nodes)
     @rule(
         name=nodes,
-        id=ids,
+        sid=ids,
         key=st.none() | st.none() | st.sampled_from(KEYS),
         other=st.booleans(),
         create=st.sampled_from([True, True, True, False]),
         busy=st.sampled_from(["queue", "queue", "queue", "reject"]),
     )
-    def send(self, name: str, id: str, key: str | None, *, other: bool, create: bool, busy: str) -> None:
+    def send(self, name: str, sid: str, key: str | None, *, other: bool, create: bool, busy: str) -> None:
         node = self.pick(name)
-        if node is None:
-            return
-        session = self.sessions.get(id)
+        sid = "a" if sid == "z" else sid
+        session = self.sessions.get(sid)
         known = session.known(key) if session else None
-        waits = node.full and not node.is_live(id)
+        waits = node.full and not node.is_live(sid)
         if waits and (known or busy == "reject" or not create):
             return  # what it would answer depends on when it is let in
         self.said += 1
-        text = known.text if known and not other else f"{id} says {self.said}"
-        call = node.start(node.runtime.send(id, text, key=key, create=create, busy=busy), self.loop)
-        caller = Caller(node.name, id, text, key, call)
+        text = known.text if known and not other else f"{sid} says {self.said}"
+        call = node.start(node.runtime.send(sid, text, key=key, create=create, busy=busy), self.loop)
+        caller = Caller(node.name, sid, text, key, call)
         self.callers.append(caller)
         refusal = self._refusal(session, known, create=create, busy=busy, same=not other)
         if refusal is None:
@@ -138,7 +151,7 @@ class RuntimeMachine(RuntimeWorld):
             if known and session and known.status is TurnStatus.HELD:
                 known.status = TurnStatus.QUEUED
             elif not known and session is None and not waits:
-                session = self.sessions[id] = Session(id)
+                session = self.sessions[sid] = Session(sid)
         else:
             self.run(self.traffic.quiet())
             assert isinstance(caller.task.exception(), refusal), (caller, refusal)
@@ -154,21 +167,21 @@ class RuntimeMachine(RuntimeWorld):
             return None if same else IdempotencyConflict
         return SessionBusy if busy == "reject" and session.busy else None
 
+    @precondition(lambda self: self.nodes)
     @rule(
         name=nodes,
-        id=ids,
+        sid=ids,
         place=st.none() | st.integers(0, 5),
         clear=st.sampled_from([False, False, True]),
     )
-    def cancel(self, name: str, id: str, place: int | None, *, clear: bool) -> None:
+    def cancel(self, name: str, sid: str, place: int | None, *, clear: bool) -> None:
+        sid = self.there(sid)
         node = self.pick(name)
-        if node is None:
-            return
-        session = self.sessions.get(id)
+        session = self.sessions.get(sid)
         number = place if place is None or session is None else session.count - place
         if number is not None and number < 1:
             number = 999
-        call = node.start(node.runtime.cancel(id, turn=number, clear=clear), self.loop)
+        call = node.start(node.runtime.cancel(sid, turn=number, clear=clear), self.loop)
         self.run(self.clock.advance(LOOK))
         if session is None:
             assert isinstance(call.exception(), SessionNotFound)
@@ -178,143 +191,173 @@ class RuntimeMachine(RuntimeWorld):
             assert call.result() == session.cancel(number, clear=clear)
         self.check()
 
-    @rule(name=nodes, id=ids)
-    def create(self, name: str, id: str) -> None:
-        self.attempt(name, "create", id, fails=SessionExists if id in self.sessions else None)
-        if self.nodes:
-            self.sessions.setdefault(id, Session(id))
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, sid=ids)
+    def create(self, name: str, sid: str) -> None:
+        self.attempt(name, "create", sid, fails=SessionExists if sid in self.sessions else None)
+        self.sessions.setdefault(sid, Session(sid))
         self.check()
 
-    @rule(name=nodes, id=ids)
-    def unload(self, name: str, id: str) -> None:
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, sid=ids)
+    def unload(self, name: str, sid: str) -> None:
+        sid = self.there(sid)
         node = self.pick(name)
-        if node is None:
-            return
-        session = self.sessions.get(id)
+        session = self.sessions.get(sid)
         busy = session is not None and session.owner == node.name
-        live = node.is_live(id)
-        gone = self.attempt(node.name, "unload", id, fails=SessionBusy if busy else None)
+        live = node.is_live(sid)
+        gone = self.attempt(node.name, "unload", sid, fails=SessionBusy if busy else None)
         assert busy or gone == live
-        assert busy or not node.is_live(id)
+        assert busy or not node.is_live(sid)
         self.check()
 
-    @rule(name=nodes, id=ids)
-    def rename(self, name: str, id: str) -> None:
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, sid=ids)
+    def rename(self, name: str, sid: str) -> None:
+        sid = self.there(sid)
         title = f"title {self.said}"
-        self.attempt(name, "rename", id, title, fails=self.missing(id))
-        if self.nodes and id in self.sessions:
-            self.sessions[id].title, self.touched = title, id
+        self.attempt(name, "rename", sid, title, fails=self.missing(sid))
+        if sid in self.sessions:
+            self.sessions[sid].title, self.touched = title, sid
         self.check()
 
-    @rule(name=nodes, id=ids)
-    def reset(self, name: str, id: str) -> None:
-        self.attempt(name, "reset", id, fails=self.missing(id))
-        if self.nodes and id in self.sessions:
-            self.sessions[id].reset()
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, sid=ids)
+    def reset(self, name: str, sid: str) -> None:
+        sid = self.there(sid)
+        self.attempt(name, "reset", sid, fails=self.missing(sid))
+        if sid in self.sessions:
+            self.cut(name, self.sessions[sid])
+            self.sessions[sid].reset()
         self.check()
 
-    @rule(name=nodes, id=ids)
-    def delete(self, name: str, id: str) -> None:
-        if not self.nodes:
-            return
-        session = self.sessions.pop(id, None)
-        assert self.attempt(name, "delete", id) == (session is not None)
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, sid=ids)
+    def delete(self, name: str, sid: str) -> None:
+        sid = self.there(sid)
+        session = self.sessions.pop(sid, None)
+        assert self.attempt(name, "delete", sid) == (session is not None)
         if session:
+            self.cut(name, session)
             session.vanish()
         for other in self.sessions.values():
-            other.parent = None if other.parent == id else other.parent
+            other.parent = None if other.parent == sid else other.parent
         self.check()
 
-    @rule(name=nodes, id=ids, new=ids, place=st.none() | st.integers(0, 8))
-    def fork(self, name: str, id: str, new: str, place: int | None) -> None:
-        session = self.sessions.get(id)
+    def cut(self, name: str, session: Session) -> None:
+        """What runs in the node that was asked stops at once; elsewhere it stops at its next step."""
+        node = self.pick(name)
+        self.run(self.traffic.quiet())
+        act = self.stage.acts.get(session.id)
+        if session.owner == node.name:
+            assert act is None, f"{session.id} is gone and still runs"
+        elif act:
+            act.orders.put_nowait(("feedback", "nobody may ever see this"))
+
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, sid=ids, new=new_ids, place=st.none() | st.integers(0, 8))
+    def fork(self, name: str, sid: str, new: str, place: int | None) -> None:
+        sid = self.there(sid)
+        session = self.sessions.get(sid)
         at = None if place is None or session is None else session.version - place
         cut = session.cut(at) if session else None
-        fails = self.missing(id) or (SessionExists if new in self.sessions else None)
+        fails = self.missing(sid) or (SessionExists if new in self.sessions else None)
         fails = fails or (ForkPointInvalid if cut is None else None)
-        self.attempt(name, "fork", id, at=at, new_id=new, fails=fails)
-        if self.nodes and session and cut is not None and not fails:
+        self.attempt(name, "fork", sid, at=at, new_id=new, fails=fails)
+        if session and cut is not None and not fails:
             self.sessions[new] = session.forked(new, cut)
         self.check()
 
-    @rule(name=nodes, id=ids, new=ids)
-    def copy(self, name: str, id: str, new: str) -> None:
-        """Export a session and load it under another id."""
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, sid=ids, new=new_ids)
+    def copy(self, name: str, sid: str, new: str) -> None:
+        """Export a session and load it under another sid."""
+        sid = self.there(sid)
         node = self.pick(name)
-        if node is None:
-            return
-        session = self.sessions.get(id)
+        session = self.sessions.get(sid)
 
         async def move() -> None:
-            lines = [line async for line in node.runtime.export(id)]
+            lines = [line async for line in node.runtime.export(sid)]
             await node.runtime.load(lines, id=new)
 
-        fails = self.missing(id) or (SessionExists if new in self.sessions else None)
-        with self.expect(fails):
+        fails = self.missing(sid) or (SessionExists if new in self.sessions else None)
+        with pytest.raises(fails) if fails else nullcontext():
             self.run(node.do(move()))
         if session and not fails:
             self.sessions[new] = session.exported(new)
         self.check()
 
-    @rule(name=nodes, id=ids)
-    def resume(self, name: str, id: str) -> None:
-        found = self.attempt(name, "resume", id, fails=self.missing(id))
-        if self.nodes and id in self.sessions:
-            assert list(found) == self.sessions[id].resume()
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, sid=ids)
+    def resume(self, name: str, sid: str) -> None:
+        sid = self.there(sid)
+        found = self.attempt(name, "resume", sid, fails=self.missing(sid))
+        if sid in self.sessions:
+            assert list(found) == self.sessions[sid].resume()
         self.check()
 
-    @rule(name=nodes, id=ids, place=st.none() | st.integers(0, 3))
-    def discard(self, name: str, id: str, place: int | None) -> None:
-        session = self.sessions.get(id)
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, sid=ids, place=st.none() | st.integers(0, 3))
+    def discard(self, name: str, sid: str, place: int | None) -> None:
+        sid = self.there(sid)
+        session = self.sessions.get(sid)
         number = session.count - place if session and place is not None else None
         unknown = session is not None and number is not None and number not in session.turns
-        fails = self.missing(id) or (TurnNotFound if unknown else None)
-        found = self.attempt(name, "discard", id, turn=number, fails=fails)
-        if self.nodes and session and not fails:
+        fails = self.missing(sid) or (TurnNotFound if unknown else None)
+        found = self.attempt(name, "discard", sid, turn=number, fails=fails)
+        if session and not fails:
             assert list(found) == session.discard(number)
         self.check()
 
-    def missing(self, id: str) -> type[Exception] | None:
-        return None if id in self.sessions else SessionNotFound
+    def there(self, sid: str) -> str:
+        """A session that exists, if there is one and `sid` is not the one that never does."""
+        known = sorted(self.sessions)
+        return sid if sid == "z" or not known else known[ord(sid) % len(known)]
 
-    def attempt(
-        self, name: str, call: str, *args: Any, fails: type[Exception] | None = None, **options: Any
-    ) -> Any:
+    def missing(self, sid: str) -> type[Exception] | None:
+        return None if sid in self.sessions else SessionNotFound
+
+    def attempt(self, name: str, call: str, *args: Any, fails: type[Exception] | None = None, **options: Any) -> Any:
         """Call the runtime of some open node; it must refuse as `fails` says."""
         node = self.pick(name)
-        if node is None:
-            return None
-        with self.expect(fails):
-            return self.run(node.do(getattr(node.runtime, call)(*args, **options)))
+        work = node.do(getattr(node.runtime, call)(*args, **options))
+        if fails is None:
+            return self.run(work)
+        with pytest.raises(fails):
+            self.run(work)
         return None
 
     # -- what the model and the tools do
 
-    def act(self, id: str) -> Act | None:
-        """The turn of this session, or of any other, that is inside an engine."""
-        return self.stage.acts.get(id) or next(iter(self.stage.acts.values()), None)
+    def act(self, sid: str) -> Act:
+        """A turn that is inside an engine."""
+        acts = sorted(self.stage.acts)
+        return self.stage.acts[acts[ord(sid) % len(acts)]]
 
-    @rule(id=ids)
-    def write(self, id: str) -> None:
-        if act := self.act(id):
-            self.said += 1
-            self.stage.order(act.session, "write", f"{act.session} writes {self.said} ")
-            self.sessions[act.session].written += f"{act.session} writes {self.said} "
-            self.check()
+    @precondition(lambda self: self.stage.acts)
+    @rule(sid=ids)
+    def write(self, sid: str) -> None:
+        act = self.act(sid)
+        self.said += 1
+        self.stage.order(act.session, "write", f"{act.session} writes {self.said} ")
+        self.sessions[act.session].written += f"{act.session} writes {self.said} "
+        self.check()
 
-    @rule(id=ids, calls=st.integers(0, 3))
-    def respond(self, id: str, calls: int) -> None:
-        act = self.act(id)
-        if act and not act.open:
+    @precondition(lambda self: self.stage.acts)
+    @rule(sid=ids, calls=st.integers(0, 3))
+    def respond(self, sid: str, calls: int) -> None:
+        act = self.act(sid)
+        if not act.open:
             self.said += 1
             text, tools = f"{act.session} thinks {self.said}", [f"tool-{index}" for index in range(calls)]
             self.stage.order(act.session, "respond", (text, tools))
             self.sessions[act.session].respond(text, tools)
             self.check()
 
-    @rule(id=ids, place=st.integers(0, 2))
-    def tool_returns(self, id: str, place: int) -> None:
-        act = next((act for act in (self.act(id), *self.stage.acts.values()) if act and act.open), None)
+    @precondition(lambda self: self.stage.acts)
+    @rule(sid=ids, place=st.integers(0, 2))
+    def tool_returns(self, sid: str, place: int) -> None:
+        act = next((act for act in (self.act(sid), *self.stage.acts.values()) if act.open), None)
         if act:
             self.said += 1
             place %= len(act.open)
@@ -323,31 +366,34 @@ class RuntimeMachine(RuntimeWorld):
             self.sessions[act.session].result(place, text)
             self.check()
 
-    @rule(id=ids)
-    def give_feedback(self, id: str) -> None:
-        act = self.act(id)
-        if act and not act.open:
+    @precondition(lambda self: self.stage.acts)
+    @rule(sid=ids)
+    def give_feedback(self, sid: str) -> None:
+        act = self.act(sid)
+        if not act.open:
             self.said += 1
             self.stage.order(act.session, "feedback", f"{act.session} feedback {self.said}")
             self.sessions[act.session].feedback(f"{act.session} feedback {self.said}")
             self.check()
 
-    @rule(id=ids)
-    def answer(self, id: str) -> None:
-        act = self.act(id)
-        if act and not act.open:
+    @precondition(lambda self: self.stage.acts)
+    @rule(sid=ids)
+    def answer(self, sid: str) -> None:
+        act = self.act(sid)
+        if not act.open:
             self.said += 1
             self.stage.order(act.session, "answer", f"{act.session} answers {self.said}")
             self.sessions[act.session].answer(f"{act.session} answers {self.said}")
             self.check()
 
-    @rule(id=ids)
-    def fail(self, id: str) -> None:
-        if act := self.act(id):
-            self.said += 1
-            self.stage.order(act.session, "fail", f"{act.session} breaks {self.said}")
-            self.sessions[act.session].fail(f"RuntimeError: {act.session} breaks {self.said}")
-            self.check()
+    @precondition(lambda self: self.stage.acts)
+    @rule(sid=ids)
+    def fail(self, sid: str) -> None:
+        act = self.act(sid)
+        self.said += 1
+        self.stage.order(act.session, "fail", f"{act.session} breaks {self.said}")
+        self.sessions[act.session].fail(f"RuntimeError: {act.session} breaks {self.said}")
+        self.check()
 
 
 class MemoryMachine(RuntimeMachine):

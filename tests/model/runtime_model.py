@@ -1,4 +1,4 @@
-"""What a runtime should hold, in plain dicts: the sessions as the transition table of `sojourn.sessions.turns` moves them."""
+"""What a runtime should hold, in plain dicts, moved by the transition table of `sojourn.sessions.turns`."""
 
 from __future__ import annotations
 
@@ -31,8 +31,6 @@ class Turn:
     reply: str = ""
     #: Its session was reset or deleted.
     gone: bool = False
-    #: Who held it back last has told its callers so.
-    on: str | None = None
 
     def move(self, event: TurnEvent) -> None:
         self.status = move(self.status, event).to

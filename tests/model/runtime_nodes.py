@@ -167,7 +167,9 @@ def make_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asy
 class Node:
     """One runtime, as one process would have it."""
 
-    def __init__(self, name: str, store: Store, stage: Stage, clock: FakeClock, traffic: Traffic, settings: Settings):
+    def __init__(
+        self, name: str, store: Store, *, stage: Stage, clock: FakeClock, traffic: Traffic, settings: Settings
+    ) -> None:
         self.name, self.store, self._stage, self._traffic = name, store, stage, traffic
         self.tasks: set[asyncio.Task[Any]] = set()
         self.dead = False

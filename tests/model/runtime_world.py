@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import pytest
 from hypothesis.stateful import RuleBasedStateMachine
 
 from sojourn.abc import Entry, InputRow, SessionRow, TurnRow
@@ -109,9 +107,6 @@ class RuntimeWorld(RuleBasedStateMachine):
         self.run(self.loop.shutdown_default_executor())
         self.loop.close()
 
-    def expect(self, fails: type[Exception] | None) -> contextlib.AbstractContextManager[Any]:
-        return pytest.raises(fails) if fails else contextlib.nullcontext()
-
     # -- after every step
 
     def check(self, seconds: float = LOOK) -> None:
@@ -131,19 +126,19 @@ class RuntimeWorld(RuleBasedStateMachine):
         node = next(iter(self.nodes.values()))
         page = await node.runtime.sessions()
         listed = [session.id for session in page.sessions]
-        found = dict(zip(listed, await asyncio.gather(*(self._see(node, id) for id in listed)), strict=True))
-        rows = [found[id].row for id in listed]
+        found = dict(zip(listed, await asyncio.gather(*(self._see(node, sid) for sid in listed)), strict=True))
+        rows = [found[sid].row for sid in listed]
         assert rows == sorted(rows, key=lambda row: (row.active, row.key), reverse=True), "the list is out of order"
         return found
 
-    async def _see(self, node: Node, id: str) -> Seen:
+    async def _see(self, node: Node, sid: str) -> Seen:
         store = node.store
         loaded, turns, inbox, history, shown = await asyncio.gather(
-            store.load("local", id),
-            store.turns("local", id),
-            store.inbox("local", id),
-            node.runtime.history(id),
-            node.runtime.get(id),
+            store.load("local", sid),
+            store.turns("local", sid),
+            store.inbox("local", sid),
+            node.runtime.history(sid),
+            node.runtime.get(sid),
         )
         assert loaded is not None
         row, log = loaded
@@ -153,17 +148,17 @@ class RuntimeWorld(RuleBasedStateMachine):
     # -- what the runtime was free to choose
 
     def _reconcile(self, seen: dict[str, Seen]) -> None:
-        for id, found in seen.items():
-            if id not in self.sessions and any(c.session == id and c.turn is None for c in self.callers):
-                self.sessions[id] = Session(id)
-            if id in self.sessions:
-                self._accepted(self.sessions[id], found)
+        for sid, found in seen.items():
+            if sid not in self.sessions and any(c.session == sid and c.turn is None for c in self.callers):
+                self.sessions[sid] = Session(sid)
+            if sid in self.sessions:
+                self._accepted(self.sessions[sid], found)
         begun, self.stage.begun = self.stage.begun, []
         for act in begun:
             self.sessions[act.session].start(act.turn, act.attempt, act.node, self.settings.on_interrupt)
-        for id, found in seen.items():
-            if id in self.sessions and self._taken_over(self.sessions[id], found):
-                self.sessions[id].take_over(self.settings.on_interrupt)
+        for sid, found in seen.items():
+            if sid in self.sessions and self._taken_over(self.sessions[sid], found):
+                self.sessions[sid].take_over(self.settings.on_interrupt)
 
     def _taken_over(self, session: Session, found: Seen) -> bool:
         turn = session.current
@@ -188,49 +183,55 @@ class RuntimeWorld(RuleBasedStateMachine):
 
     def _compare(self, seen: dict[str, Seen]) -> None:
         assert set(seen) == set(self.sessions)
-        for id, found in seen.items():
-            session, row = self.sessions[id], found.row
-            assert [(e.kind, e.turn, e.text) for e in found.log] == session.log, id
-            assert [e.seq for e in found.log] == list(range(session.first, session.version + 1)), id
-            assert found.shown == session.messages, id
-            assert (row.version, row.first, row.messages) == (session.version, session.first, len(session.messages)), id
-            assert (row.title, row.parent) == (session.title, session.parent), id
-            assert (row.status, row.turns) == (session.status, session.count), id
-            assert row.current == (session.current.number if session.current else None), id
-            assert (row.owner is None) == (session.owner is None and not session.interrupted), id
+        for sid, found in seen.items():
+            session, row = self.sessions[sid], found.row
+            assert [(e.kind, e.turn, e.text) for e in found.log] == session.log, sid
+            assert [e.seq for e in found.log] == list(range(session.first, session.version + 1)), sid
+            assert found.shown == session.messages, sid
+            assert (row.version, row.first, row.messages) == (session.version, session.first, len(session.messages)), (
+                sid
+            )
+            assert (row.title, row.parent) == (session.title, session.parent), sid
+            assert (row.status, row.turns) == (session.status, session.count), sid
+            assert row.current == (session.current.number if session.current else None), sid
+            assert (row.owner is None) == (session.owner is None and not session.interrupted), sid
             turns = {t.number: (t.status, t.attempts, t.key, t.text) for t in session.turns.values()}
-            assert {t.turn: (t.status, t.attempts, t.key, found.text(t.turn)) for t in found.turns} == turns, id
+            assert {t.turn: (t.status, t.attempts, t.key, found.text(t.turn)) for t in found.turns} == turns, sid
             line = [(t.number, t.text, t.status is TurnStatus.HELD) for t in session.line]
-            assert [(item.turn, item.text, item.held) for item in found.inbox] == line, id
+            assert [(item.turn, item.text, item.held) for item in found.inbox] == line, sid
             assert (row.queued, row.held) == (sum(not i.held for i in found.inbox), sum(i.held for i in found.inbox))
         self._check_acts()
 
     def _check_acts(self) -> None:
         """What runs is what the model says, and its engine sees the whole history."""
-        running = {id: session for id, session in self.sessions.items() if session.owner}
+        running = {sid: session for sid, session in self.sessions.items() if session.owner}
         assert set(self.stage.acts) == set(running)
-        for id, act in self.stage.acts.items():
-            session = running[id]
+        for sid, act in self.stage.acts.items():
+            session = running[sid]
             assert session.current is not None
-            assert (act.node, act.turn, act.attempt) == (session.owner, session.current.number, session.current.attempts)
-            assert act.history.told == session.told, f"the copy of {id} in memory is not what is stored"
-            assert self.nodes[act.node].is_live(id)
+            assert (act.node, act.turn, act.attempt) == (
+                session.owner,
+                session.current.number,
+                session.current.attempts,
+            )
+            assert act.history.told == session.told, f"the copy of {sid} in memory is not what is stored"
+            assert self.nodes[act.node].is_live(sid)
         for node in self.nodes.values():
             residency = node.runtime.core.residency
             assert residency.live <= residency.max_sessions
 
     def _check_activity(self, seen: dict[str, Seen]) -> None:
         """Last activity moves with what happens in the session, and with nothing else."""
-        for id, found in seen.items():
+        for sid, found in seen.items():
             row = found.row
             rest = (list(found.log), list(found.turns), list(found.inbox), row.title)
-            key, active, before = self.before.get(id, (0, 0, None))
+            key, active, before = self.before.get(sid, (0, 0, None))
             if row.active != active and key == row.key:
-                assert before != rest or self.touched == id, f"{id} shows activity and nothing happened"
-                assert self.step_began <= row.active <= self.clock.now_ms(), id
+                assert before != rest or self.touched == sid, f"{sid} shows activity and nothing happened"
+                assert self.step_began <= row.active <= self.clock.now_ms(), sid
             if key == row.key and before is not None and len(found.log) > len(before[0]):
-                assert row.active >= self.step_began, f"{id} grew without activity"
-            self.before[id] = (row.key, row.active, rest)
+                assert row.active >= self.step_began, f"{sid} grew without activity"
+            self.before[sid] = (row.key, row.active, rest)
 
     def _check_callers(self) -> None:
         for caller in list(self.callers):
