@@ -100,9 +100,9 @@ class Outcomes:
         else:
             found.end.set_result(outcome)
 
-    def settle_session(self, key: int, outcome: BaseException) -> None:
-        """No turn of this session will ever end otherwise."""
-        for place in [place for place in self._waiting if place[0] == key]:
+    def settle_session(self, key: int, last: int, outcome: BaseException) -> None:
+        """No turn of this session up to `last` will ever end otherwise."""
+        for place in [place for place in self._waiting if place[0] == key and place[1] <= last]:
             self.settle(*place, outcome)
 
     def open(self) -> list[tuple[Name, int, int]]:

@@ -34,6 +34,8 @@ class Mailbox:
         self._feed: Feed = core.feeds(live.name)
         self._run: TurnRun | None = None
         self._stop: Stop | None = None
+        #: What of which session is gone, as (key, last turn).
+        self._gone: tuple[int, int] | None = None
         self.opening: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -55,6 +57,23 @@ class Mailbox:
             return False
         self._run.stop(reason)
         return True
+
+    async def cut(self, key: int, last: int) -> None:
+        """The turns of session `key` up to `last` are gone: stop what runs of them, return when it has stopped.
+
+        What was accepted after they went goes on.
+        """
+        self._gone = (key, last)
+        if self.opening is not None:
+            await asyncio.shield(self.opening)
+        run = self._run
+        if run is not None and self.task is not None and self._is_gone(run):
+            self._core.residency.forget(self._live.name, UnloadReason.GONE)
+            run.stop(Stop.GONE)
+            await asyncio.wait([self.task])
+
+    def _is_gone(self, run: TurnRun) -> bool:
+        return self._gone is not None and run.key == self._gone[0] and run.turn <= self._gone[1]
 
     # -- the owner task
 
@@ -130,7 +149,9 @@ class Mailbox:
     async def _work(self, work: Accepted | Acquired) -> Acquired | None:
         """Run one turn, tell those who wait for it, and give the next."""
         self._run = run = TurnRun(self._core, self._live, work, self._feed)
-        if self._stop is not None:
+        if self._is_gone(run):
+            run.stop(Stop.GONE)
+        elif self._stop is not None:
             run.stop(self._stop)
         key, turn = work.session.key, work.turn.turn
         try:
@@ -153,7 +174,7 @@ class Mailbox:
 
     async def _end_later(self, run: TurnRun, work: Accepted | Acquired) -> Acquired | None:
         """Storage refuses: stay busy and try to end the turn until it can be written, or nobody may write it."""
-        while self._stop is None:
+        while self._stop is None and run.stop_reason is not Stop.GONE:
             await self._core.clock.sleep(RETRY_INTERVAL)
             try:
                 await run.give_up()

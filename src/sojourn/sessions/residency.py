@@ -176,7 +176,7 @@ class Residency(Generic[R]):
         """Drop a session whose copy is void: at once if it is at rest, else when its last user lets go."""
         place = self._places.get(name)
         if place is not None and place.pins:
-            place.void = reason
+            place.void = place.void or reason
         elif place is not None and place.resident is not None:
             self._drop(place, reason)
             self._let_in()

@@ -183,16 +183,14 @@ class Runtime(Scope):
     async def _load(self, name: Name) -> Live:
         return await self.desk.load(name)
 
-    async def cut(self, name: Name, key: int | None) -> None:
-        """The session's copy is void: stop what runs of it, and return when it has stopped."""
+    async def cut(self, name: Name, key: int, last: int) -> None:
+        """The turns of session `key` up to `last` are gone: stop what runs of them, return when it has stopped."""
+        self.core.outcomes.settle_session(key, last, SessionNotFound(name[1]))
         live = self.core.residency.peek(name)
-        mailbox = live.mailbox if live is not None and live.key == key else None
-        self.core.residency.forget(name, UnloadReason.GONE)
-        if key is not None:
-            self.core.outcomes.settle_session(key, SessionNotFound(name[1]))
-        if mailbox is not None and mailbox.task is not None:
-            mailbox.stop(Stop.GONE)
-            await asyncio.wait([mailbox.task])
+        if live is not None and live.mailbox is not None:
+            await live.mailbox.cut(key, last)
+        else:
+            self.core.residency.forget(name, UnloadReason.GONE)
 
     async def cancel_turn(self, name: Name, turn: int | None, *, clear: bool) -> bool:
         """See Scope.cancel."""

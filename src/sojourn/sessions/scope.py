@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from sojourn.abc import MESSAGE_KINDS
-from sojourn.errors import SessionBusy
+from sojourn.errors import SessionBusy, SessionNotFound
 from sojourn.records import (
     BusyPolicy,
     Content,
@@ -84,7 +85,7 @@ class Scope:
         """Forget the session's history, queue and keys, keep the session; what runs is cut. Raises SessionNotFound."""
         core, name = self._runtime.core, self._name(id)
         row = await core.store.reset(*name, core.clock.now_ms())
-        await self._runtime.cut(name, row.key)
+        await self._runtime.cut(name, row.key, row.turns)
         core.feeds.look(name)
         return session_of(row)
 
@@ -94,11 +95,14 @@ class Scope:
         It is gone when this returns; its rows are purged in the background.
         """
         core, name = self._runtime.core, self._name(id)
-        live = core.residency.peek(name)
+        try:
+            row = await core.store.get(*name)
+        except SessionNotFound:
+            return False
         gone = await core.store.delete(*name)
         if gone:
             core.feeds.end(name, EventKind.SESSION_DELETED)
-            await self._runtime.cut(name, live.key if live else None)
+            await self._runtime.cut(name, row.key, sys.maxsize)
             self._runtime.chores.purge_soon()
         return gone
 

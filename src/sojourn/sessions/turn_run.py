@@ -85,6 +85,11 @@ class TurnRun:
         self.ended: Appended | None = None
 
     @property
+    def key(self) -> int:
+        """The session's key."""
+        return self._row.key
+
+    @property
     def turn(self) -> int:
         """The turn's number."""
         return self._turn.turn

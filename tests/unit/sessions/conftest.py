@@ -9,7 +9,7 @@ from tests.unit.sessions.kit import Stage, World
 
 @pytest.fixture(params=sorted(BACKENDS))
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    backend: Backend = BACKENDS[request.param](tmp_path)  # type: ignore[abstract]
+    backend: Backend = BACKENDS[request.param](tmp_path)
     world = World(backend)
     yield world
     await world.close()
