@@ -77,7 +77,7 @@ def _purge(connection: apsw.Connection, node: Node, limit: int) -> bool:
             return True
         everything = 1 << 62
         before, before_turn = (everything, everything) if whole else (first, first_turn)
-        gone = _purge_rows(connection, session, user, before, before_turn, whole, limit)
+        gone = _purge_rows(connection, session, user, before, before_turn, whole=whole, limit=limit)
         if gone >= limit:
             return True
         limit -= gone + 1
@@ -99,7 +99,7 @@ def _next_purges(connection: apsw.Connection, node: Node, limit: int) -> list[tu
 
 
 def _purge_rows(
-    connection: apsw.Connection, session: int, user: str, before: int, before_turn: int, whole: int, limit: int
+    connection: apsw.Connection, session: int, user: str, before: int, before_turn: int, *, whole: int, limit: int
 ) -> int:
     """Remove at most `limit` rows; returns how many, so less than `limit` means that nothing is left."""
     entries: list[Any] = connection.execute(SQL["purge_log"], (session, before, limit)).fetchall()
@@ -152,7 +152,7 @@ def begin_insert(connection: apsw.Connection, node: Node, row: SessionRow) -> Se
 
 def begin_copy(connection: apsw.Connection, node: Node, user: str, now: int, parent: int | None = None) -> SessionRow:
     """An empty session that nobody can reach yet."""
-    child = create_row(connection, user, None, None, now, parent)
+    child = create_row(connection, user, None, None, now, parent=parent)
     connection.execute(SQL["to_purge"], (child.key, 1, node.number))
     return child
 

@@ -245,7 +245,9 @@ class SqliteStore(SessionStore):
         return await self._write(lambda connection: turn_moves.accept(connection, self._node, new, claim))
 
     async def acquire(self, user: str, id: str, claim: Claim, now: int) -> Acquired | None:
-        return await self._write(lambda connection: turn_moves.acquire(connection, self._node, user, id, claim, now))
+        return await self._write(
+            lambda connection: turn_moves.acquire(connection, self._node, user, id, claim, now=now)
+        )
 
     async def append(self, write: Append) -> Appended:
         return await self._write(lambda connection: turn_moves.append(connection, self._node, write))

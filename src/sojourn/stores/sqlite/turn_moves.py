@@ -86,7 +86,7 @@ def accept(connection: apsw.Connection, node: Node, new: NewInput, claim: Claim 
 
 
 def create(
-    connection: apsw.Connection, user: str, id: str | None, title: str | None, now: int, parent: int | None = None
+    connection: apsw.Connection, user: str, id: str | None, title: str | None, now: int, *, parent: int | None = None
 ) -> SessionRow:
     """A new row; without an id it is not reachable yet."""
     connection.execute(SQL["create"], (user, id, title, now, now, parent))
@@ -157,7 +157,7 @@ def _line_up(connection: apsw.Connection, node: Node, row: SessionRow, new: NewI
 # ------------------------------------------------------------------------------------------------------ owning, writing
 
 
-def acquire(connection: apsw.Connection, node: Node, user: str, id: str, claim: Claim, now: int) -> Acquired | None:
+def acquire(connection: apsw.Connection, node: Node, user: str, id: str, claim: Claim, *, now: int) -> Acquired | None:
     """See SessionStore.acquire."""
     row = rows.find(connection, user, id)
     if not node.orphaned(row):
@@ -195,14 +195,14 @@ def append(connection: apsw.Connection, node: Node, write: Append) -> Appended:
         connection.execute(SQL["finish_effect"], (effect.status.value, row.key, effect.seq, effect.index))
     version = write.version + len(entries)
     if write.end is not None:
-        return _end(connection, node, write, version, *found)
+        return _end(connection, node, write, version, queued=found[0], held=found[1])
     if write.attempts is not None or write.turn_usage is not None:
         connection.execute(SQL["attempt"], (write.attempts, write.turn_usage, row.key, write.turn))
     asked = one(connection, "cancel_asked", row.key, write.turn) is not None
     return Appended(version, cancel_requested=asked)
 
 
-def _end(connection: apsw.Connection, node: Node, write: Append, version: int, queued: int, held: int) -> Appended:
+def _end(connection: apsw.Connection, node: Node, write: Append, version: int, *, queued: int, held: int) -> Appended:
     key, end = write.session.key, write.end or TurnEnd(TurnStatus.FAILED)
     final = end.status.final
     ended = (write.now, version) if final else (None, None)
