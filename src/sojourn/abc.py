@@ -340,7 +340,11 @@ class SessionStore(ABC):
 
     @abstractmethod
     async def purge(self, limit: int = 200) -> bool:
-        """Remove at most about `limit` rows of what delete and reset left behind; True while there is more."""
+        """Remove at most about `limit` rows of what delete and reset left behind; True while there is more.
+
+        When it has answered False, nothing of what was deleted is left in the storage, unless another process still
+        reads an older state of it; then a later call does the rest.
+        """
 
     @abstractmethod
     async def fork(self, user: str, id: str, new_id: str, *, at: int | None, title: str | None, now: int) -> SessionRow:
@@ -353,7 +357,10 @@ class SessionStore(ABC):
 
     @abstractmethod
     async def insert(self, row: SessionRow, entries: Sequence[Entry], turns: Sequence[TurnRow]) -> SessionRow:
-        """Store a whole session that was exported; its key, owner and fence are given anew. Raises SessionExists."""
+        """Store a whole session that was exported at rest: its turns are finished, and nothing of it is in line.
+
+        Its key, owner, fence and status are given anew, and it has no parent. Raises SessionExists.
+        """
 
     # -- turns
 
@@ -362,8 +369,10 @@ class SessionStore(ABC):
         """Make an input durable and, where nothing is before it and `claim` is given, open its turn in the same commit.
 
         In this order: the session is found or created (SessionNotFound); a known key answers ATTACHED with its turn, or
-        raises IdempotencyConflict for another digest, and puts a held turn back in line; `reject` raises SessionBusy if
-        a turn runs or input is in line; a held current turn is cancelled as superseded; the input is opened or queued.
+        raises IdempotencyConflict for another digest, and puts a held turn back in line (where it waits as long as
+        another one before it is held); `reject` raises SessionBusy if a turn runs or input is in line; a held current
+        turn is cancelled as superseded; the input is opened or queued. A claim on a session that was deleted since does
+        not hinder: the session is created, and the tail is its whole log.
         """
 
     @abstractmethod
@@ -381,8 +390,9 @@ class SessionStore(ABC):
     async def request_cancel(self, user: str, id: str, turn: int | None, *, clear: bool, now: int) -> Cancelled:
         """Cancel a turn: in line or held at once, running by a mark that its owner hears of.
 
-        `turn` None means the current one. `clear` cancels everything in line and held as well. Raises SessionNotFound,
-        TurnNotFound for a turn that never was; a finished one cancels nothing.
+        `turn` None means the current one, or else the first in line. `clear` cancels everything in line and held as
+        well. A turn that is cancelled at once keeps its usage. Raises SessionNotFound, TurnNotFound for a turn that
+        never was; a finished one cancels nothing.
         """
 
     @abstractmethod
