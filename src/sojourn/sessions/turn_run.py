@@ -138,10 +138,17 @@ class TurnRun:
             if verdict is TurnStatus.FAILED:
                 return await self._failed(None, f"its process died {MAX_ATTEMPTS} times while it ran")
         self._attempt = self._turn.attempts + 1
+        self._said = await self._said_before()
         entries, effects = self._closed_calls()
         resumed = Entry(0, EntryKind.TURN_RESUMED, self.turn, f'{{"attempt":{self._attempt}}}')
         await self._write([*entries, resumed], effects, attempts=self._attempt)
         return None
+
+    async def _said_before(self) -> str:
+        """What the model said last in an earlier attempt: it may be the answer, if only its acceptance is missing."""
+        messages = frozenset({EntryKind.MESSAGE})
+        found = await self._core.store.entries(*self._live.name, kinds=messages, limit=1, newest=True)
+        return found[-1].text if found and found[-1].turn == self.turn else ""
 
     async def _drive(self) -> Reply | SojournError | None:
         self._feed.begin(self.turn, self._attempt, self._live.version)
