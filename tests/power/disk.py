@@ -61,6 +61,8 @@ class Disk(apsw.VFS):
     def __init__(self, name: str) -> None:
         self.files: dict[str, File] = {}
         self.lock = threading.RLock()
+        #: Whether nothing can be synced.
+        self.broken = False
         #: Called before anything is written or synced: power may fail here too.
         self.before: Callable[[], None] = lambda: None
         super().__init__(name, "")
@@ -110,6 +112,8 @@ class DiskFile(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
         self._disk.before()
+        if self._disk.broken:
+            raise apsw.IOError("the disk is broken")
         super().xSync(flags)
         with self._disk.lock:
             self._file.sync()

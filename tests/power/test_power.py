@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 from sojourn.abc import Entry, SessionRow, TurnRow
-from sojourn.errors import StorageError
+from sojourn.errors import StorageError, StorageUnavailable
 from sojourn.records import EntryKind
 from sojourn.stores.sqlite.store import SqliteStore
 from tests.contract.moves import ANN, COMPLETED, NOW, call, opens, queues
@@ -181,3 +181,25 @@ async def test_what_was_acknowledged_survives_a_loss_of_power(disk: Disk, tmp_pa
 async def test_a_store_that_syncs_no_commits_is_found_out(disk: Disk, tmp_path: Path, synchronous: str) -> None:
     broken = await losses(disk, tmp_path, synchronous=synchronous, turns=3)
     assert sum(bool(failure) for failure in broken) >= 3
+
+
+async def test_a_disk_that_cannot_sync_acknowledges_nothing_and_loses_nothing(disk: Disk, tmp_path: Path) -> None:
+    path = tmp_path / "chat.db"
+    promises = {"s": Promise()}
+    async with opened(path, vfs=disk.name) as store:
+        owner = await opens(store, "hello")
+        promises["s"].texts.append("hello")
+        disk.broken = True
+        answers = await asyncio.gather(
+            owner.write("never acknowledged"), *(queues(store, "x", f"t{number}") for number in range(5)),
+            return_exceptions=True,
+        )  # fmt: skip
+        assert [type(answer) for answer in answers] == [StorageUnavailable] * 6
+        assert str(path) in str(answers[0])
+        assert [e.text for e in await store.entries(ANN, "s")] == ["hello"]
+        assert await store.count() == 1
+        disk.broken = False
+        await owner.write("acknowledged")
+        promises["s"].texts.append("acknowledged")
+        disk.fail(tmp_path / "failure")
+    assert await broken_promises(tmp_path / "failure", promises) == []
