@@ -35,6 +35,8 @@ class Chores:
         self._recovering: set[Name] = set()
         self._purge_wanted = asyncio.Event()
         self._changes = -1
+        #: Turns run elsewhere that were looked at since the last change.
+        self._looked: set[tuple[int, int]] = set()
 
     def start(self) -> None:
         """Begin; what a crash left is looked for at once."""
@@ -66,18 +68,20 @@ class Chores:
     async def pulse(self) -> None:
         """Where another process may have written: cancel what it asked to cancel, show what it stored."""
         changes = self._core.store.foreign_changes()
-        if changes == self._changes:
-            return
-        self._changes = changes
-        self._core.feeds.refresh()
+        changed, self._changes = changes != self._changes, changes
         live = self._core.residency.residents().values()
         busy = {live.key: live.mailbox for live in live if live.mailbox is not None}
-        if busy:
-            for key, turn in await self._core.store.cancels():
-                if (mailbox := busy.get(key)) is not None:
-                    mailbox.stop(Stop.CANCEL, turn)
+        if changed:
+            self._looked.clear()
+            self._core.feeds.refresh()
+            if busy:
+                for key, turn in await self._core.store.cancels():
+                    if (mailbox := busy.get(key)) is not None:
+                        mailbox.stop(Stop.CANCEL, turn)
+        # also without a change: one that was busy here at the last look, or that nobody waited for then
         for name, key, turn in self._core.outcomes.open():
-            if key not in busy:
+            if key not in busy and (key, turn) not in self._looked:
+                self._looked.add((key, turn))
                 await self._look_for_end(name, key, turn)
 
     async def _look_for_end(self, name: Name, key: int, turn: int) -> None:

@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 
 from sojourn.abc import NewInput
-from sojourn.errors import InvalidInput, SessionNotFound
+from sojourn.errors import InvalidInput, SessionNotFound, StorageCorrupt
 from sojourn.records import BusyPolicy, Content, UnloadReason
 from sojourn.sessions import current
 from sojourn.sessions.checks import printable
@@ -120,7 +120,10 @@ class Desk:
             return Live(name, None, history)
         row, entries = found
         for at in range(0, len(entries), LOAD_PIECE):
-            history.extend(entries[at : at + LOAD_PIECE])
+            try:
+                history.extend(entries[at : at + LOAD_PIECE])
+            except ValueError as error:
+                raise StorageCorrupt(f"session {name[1]!r}", str(error)) from error
             await asyncio.sleep(0)  # a long history must not hold up everybody else
         self._core.residency.restored += 1
         return Live(name, row, history)

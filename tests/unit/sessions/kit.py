@@ -12,6 +12,8 @@ from sojourn.abc import Engine, Run, SessionStore, Step
 from sojourn.errors import RuntimeClosed
 from sojourn.records import Event, EventKind, OnInterrupt, TurnStatus
 from sojourn.sessions.runtime import Runtime, Settings, _State
+from sojourn.stores.memory import MemoryStore
+from sojourn.stores.sqlite.store import SqliteStore
 from sojourn.testing import FakeClock, Script, ScriptedEngine, ScriptedHistory, answer
 from tests.contract.backends import Backend
 
@@ -71,6 +73,15 @@ class World:
         async with asyncio.timeout(SOON):
             for runtime in self._runtimes:
                 await runtime.close()
+
+
+def lose_lease(store: SessionStore) -> None:
+    """Others take this node for dead, though it lives."""
+    assert isinstance(store, MemoryStore | SqliteStore)
+    if isinstance(store, MemoryStore):
+        store.database.live_nodes.discard(store._node)
+    else:
+        store._locks.release(tidy=False)
 
 
 def cut_off(store: SessionStore) -> None:
