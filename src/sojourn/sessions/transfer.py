@@ -21,8 +21,10 @@ _PIECE = 200
 async def export(store: SessionStore, user: str, id: str) -> AsyncGenerator[str]:
     """The session up to its last finished turn, line by line: what it is, its turns, its log."""
     row = await store.get(user, id)
-    turns = [turn for turn in await store.turns(user, id) if turn.status.final]
-    row.version = max((turn.ended_seq or 0 for turn in turns), default=row.first - 1)
+    # from the log: the turns of a fork's parent are in there, and have no rows here
+    ended = await store.entries(user, id, kinds=frozenset({EntryKind.TURN_ENDED}), limit=1, newest=True)
+    row.version = ended[-1].seq if ended else row.first - 1
+    turns = [t for t in await store.turns(user, id) if t.status.final and (t.ended_seq or 0) <= row.version]
     head = {name: getattr(row, name) for name in _SESSION_FIELDS}
     yield _line({"sojourn": FORMAT, "id": row.id, **head, "usage": json.loads(row.usage)})
     for turn in turns:
