@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sojourn.abc import Append, Entry, Run, SessionStore, Step
-from sojourn.errors import OwnershipLost, RuntimeClosed, SojournError, StorageFull, TurnFailed
+from sojourn.errors import OwnershipLost, SojournError, StorageFull, TurnFailed
 from sojourn.records import EntryKind, SessionStatus, TurnStatus
 from sojourn.testing import ScriptedEngine, ScriptedHistory, answer, call_tool, say
 from tests.unit.sessions.kit import Stage, World, all_of, around, becomes, lose_lease, said, soon, told, until
@@ -215,4 +215,3 @@ async def test_a_history_that_cannot_be_read_is_a_storage_error_and_stops_nobody
         assert "foreign" in str(failed.value)
     assert (await soon(runtime.send("other", "hi"))).text == "you said: hi"
     assert await told(runtime, "s") == [("user", "foreign"), ("assistant", "you said: foreign")]
-    assert RuntimeClosed.code == "runtime_closed"
