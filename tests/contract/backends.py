@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 from sojourn.abc import SessionStore
@@ -54,4 +55,4 @@ class Sqlite(Backend):
         return SqliteStore(str(self.path), synchronous="OFF")  # what power leaves is in tests/power
 
 
-BACKENDS = {"memory": Memory, "sqlite": Sqlite}
+BACKENDS: dict[str, Callable[[Path], Backend]] = {"memory": Memory, "sqlite": Sqlite}

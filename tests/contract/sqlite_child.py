@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 
 from sojourn.errors import SojournError
 from sojourn.stores.sqlite.store import SqliteStore
 from tests.contract.moves import Owner, opens, takes
+
+
+def forked() -> int:
+    """A child that does nothing but live on; its number."""
+    child = os.fork()
+    if child:
+        return child
+    signal.alarm(60)
+    os.close(1)
+    signal.pause()
+    os._exit(0)
 
 
 async def main(path: str) -> None:
@@ -28,7 +41,7 @@ async def main(path: str) -> None:
                     await owner.write(f"{arguments[1]} {number}")
             elif command == "close":
                 await store.close()
-            answer = "done"
+            answer = str(forked()) if command == "fork" else "done"
         except SojournError as error:
             answer = type(error).__name__
         print(answer, flush=True)  # noqa: T201 - it is the answer

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import pytest
 
+from sojourn.errors import StorageError
 from sojourn.records import EntryKind
 from sojourn.stores.sqlite.store import SqliteStore
 from tests.contract.moves import ANN, COMPLETED, HELD, NOW, Owner, call, entry, listed, opens, purge, queues, talks
@@ -165,3 +168,29 @@ async def test_a_copy_in_the_making_is_not_purged_and_a_dead_makers_is(store: Sq
     await maker.abandon()
     await purge(store)
     assert found(tmp_path, SECRETS) == set()
+
+
+async def test_who_still_reads_an_old_state_only_delays_the_purge(store: SqliteStore, tmp_path: Path) -> None:
+    await confess(store)
+    reader = apsw.Connection(str(tmp_path / "chat.db"))
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM log").fetchall()
+    await store.delete(ANN, "secret-session-id")
+    await purge(store)
+    await talks(store, "KeptQuestion", id="other")
+    assert found(tmp_path, SECRETS)
+    reader.close()
+    await purge(store)
+    assert found(tmp_path, SECRETS) == set()
+
+
+async def test_an_import_that_breaks_leaves_no_trace(store: SqliteStore, tmp_path: Path) -> None:
+    row = await talks(store, "WalrusQuestion", id="kept")
+    entries = await store.entries(ANN, "kept")
+    with pytest.raises(StorageError):
+        await store.insert(replace(row, id="secret-session-id", title="ZebrafishTitle"), [*entries, entries[0]], [])
+    assert await listed(store) == ["kept"]
+    await store.delete(ANN, "kept")
+    await purge(store)
+    assert found(tmp_path, SECRETS) == set()
+    assert await store.count() == 0

@@ -213,3 +213,18 @@ async def test_an_owner_of_this_process_goes_on_while_others_come_and_go(start: 
     await children[1].end()
     await owner.write("two", end=COMPLETED)
     assert (await texts(store))[:3] == ["hello", "one", "two"]
+
+
+async def test_a_forked_child_does_not_keep_its_dead_parents_sessions(start: Start, store: SqliteStore) -> None:
+    (child,) = await several(start, 1)
+    await child.tell("open")
+    await child.tell("own s")
+    forked = int(await child.tell("fork"))
+    try:
+        await store.open()
+        assert await store.acquire(ANN, "s", await claim_of(store), NOW) is None
+        child.signal(signal.SIGKILL)
+        await child.end()
+        await takes(store)
+    finally:
+        os.kill(forked, signal.SIGKILL)

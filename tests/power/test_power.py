@@ -203,3 +203,12 @@ async def test_a_disk_that_cannot_sync_acknowledges_nothing_and_loses_nothing(di
         promises["s"].texts.append("acknowledged")
         disk.fail(tmp_path / "failure")
     assert await broken_promises(tmp_path / "failure", promises) == []
+
+
+async def test_a_disk_that_cannot_sync_does_not_hinder_closing(disk: Disk, tmp_path: Path) -> None:
+    async with opened(tmp_path / "chat.db", vfs=disk.name) as store:
+        await opens(store, "hello")
+        disk.broken = True
+    disk.broken = False
+    async with opened(tmp_path / "chat.db", vfs=disk.name) as store:
+        assert [item.id for item in await store.runnable()] == ["s"]

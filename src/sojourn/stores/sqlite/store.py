@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -92,9 +93,8 @@ class SqliteStore(SessionStore):
             return
         node, now = self._node.number, time.time_ns() // 1_000_000
         try:
-            await self._writer.do(lambda connection: connection.execute(SQL["leave"], (now, node)).fetchall())
-        except StorageError:
-            pass  # a courtesy: the lock that is given up below says the same
+            with suppress(StorageError):  # a courtesy: the lock that is given up below says the same
+                await self._writer.do(lambda connection: connection.execute(SQL["leave"], (now, node)).fetchall())
         finally:
             await self._stop()
             self._locks.release()
@@ -117,7 +117,8 @@ class SqliteStore(SessionStore):
         self._reading, self._pulse, self._writing = [], None, None
         for connection in connections:
             if connection is not None:
-                connection.close()
+                with suppress(apsw.Error):  # it is closed then too
+                    connection.close()
 
     def foreign_changes(self) -> int:
         if self._pulse is None or self._writer is None:
