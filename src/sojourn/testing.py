@@ -180,8 +180,9 @@ def call_tool(index: int, tool: str, result: str) -> ToolFinished:
 
 async def answer(text: str) -> AsyncIterator[Step]:
     """A whole plain answer: its text in pieces, the response, the end."""
-    for word in text.split(" "):
-        yield TextDelta(word if word == text else word + " ")
+    *words, last = text.split(" ")
+    for piece in (*(f"{word} " for word in words), last):
+        yield TextDelta(piece)
     yield say(text, final=True)
     yield RunFinished(text, None, "stop")
 

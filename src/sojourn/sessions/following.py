@@ -57,8 +57,11 @@ async def follow_turn(core: Core, name: Name, ticket: Ticket) -> AsyncGenerator[
     else:
         end.add_done_callback(lambda _: subscription.finish_stored())
     try:
+        partial = False
         async for event in _events(core, name, subscription):
-            if event.turn == turn.turn or event.kind is EventKind.TEXT_DROPPED:
+            # text that is dropped may be another turn's, which was never shown here
+            if event.turn == turn.turn or (partial and event.kind is EventKind.TEXT_DROPPED):
+                partial = event.kind is EventKind.TEXT
                 yield event
                 if event.kind is EventKind.TURN_ENDED:
                     return
