@@ -139,6 +139,9 @@ class Mailbox:
             return acquired
 
     def _take(self, got: Accepted | Acquired) -> None:
+        if self._live.key not in {None, got.session.key}:
+            # deleted by another process and created anew by this input: nothing of the old one may be told
+            self._live.history = self._core.engine.history()
         self._live.take(got)
         self._feed.publish(got.tail)
 
