@@ -40,7 +40,7 @@ def check_said(content: Content, key: str | None, busy: BusyPolicy | str, *, cre
     body, text = encode_content(content)
     if key is not None:
         printable("key", key, MAX_KEY)
-    if busy not in set(BusyPolicy):
+    if busy not in tuple(BusyPolicy):
         raise InvalidInput("busy", busy, " or ".join(repr(str(policy)) for policy in BusyPolicy))
     return Said(body, text, key, create, busy == BusyPolicy.REJECT)
 

@@ -71,8 +71,16 @@ class Runtime(Scope):
         super().__init__(self, LOCAL_USER)
         self.settings = settings or Settings()
         self._state = _State.NEW
+        self._core: Core | None = None
         self._store, self._engine, self._clock = store, engine, clock or SystemClock()
         self._waking: set[asyncio.Task[None]] = set()
+
+    @property
+    def core(self) -> Core:
+        """What its parts share; raises RuntimeClosed before it is opened."""
+        if self._core is None:
+            raise RuntimeClosed(self._state.value)
+        return self._core
 
     # -- life
 
@@ -88,9 +96,9 @@ class Runtime(Scope):
             admission_wait=settings.admission_wait.total_seconds(),
         )
         feeds = Feeds(self._clock, self._store)
-        self.core = Core(self._store, self._engine, self._clock, settings.on_interrupt, residency, feeds)
-        self.desk = Desk(self.core)
-        self.chores = Chores(self.core, self.desk)
+        self._core = core = Core(self._store, self._engine, self._clock, settings.on_interrupt, residency, feeds)
+        self.desk = Desk(core)
+        self.chores = Chores(core, self.desk)
         await self._store.open()
         try:
             await self._engine.open()

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from sojourn.abc import MESSAGE_KINDS
-from sojourn.errors import SessionBusy, SessionNotFound
+from sojourn.errors import InvalidInput, SessionBusy, SessionNotFound
 from sojourn.records import (
     BusyPolicy,
     Content,
@@ -27,9 +27,10 @@ from sojourn.records import (
     check_session_id,
 )
 from sojourn.sessions import current, following, transfer
-from sojourn.sessions.checks import printable, whole_number
+from sojourn.sessions.checks import whole_number
 from sojourn.sessions.desk import check_said
 from sojourn.sessions.residency import Name
+from sojourn.sessions.titles import can_be_title
 from sojourn.sessions.views import message_of, queued_of, session_of, turn_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 #: The longest title, characters.
 MAX_TITLE = 200
+
+#: More than any log or turn is numbered.
+MAX_NUMBER = 2**53
 
 #: The largest page of sessions or messages.
 MAX_LIMIT = 1000
@@ -57,6 +61,7 @@ class Scope:
 
     async def create(self, id: str | None = None, *, title: str | None = None) -> Session:
         """Store an empty session; without an id it gets one. Raises SessionExists, InvalidSessionId."""
+        self._runtime.check_open()
         core = self._runtime.core
         chosen = str(uuid.uuid4()) if id is None else check_session_id(id)
         title = None if title is None else _title(title)
@@ -71,6 +76,10 @@ class Scope:
 
         `query` keeps those whose title or one of whose messages has all its words, the last one as a prefix.
         """
+        self._runtime.check_open()
+        for what, text in (("query", query), ("after", after)):
+            if text is not None and not isinstance(text, str):
+                raise InvalidInput(what, text, "a string")
         rows, cursor = await self._runtime.core.store.page(self.user, query=query, limit=_limit(limit), after=after)
         return Page(sessions=[session_of(row) for row in rows], next=cursor)
 
@@ -118,8 +127,8 @@ class Scope:
         child = str(uuid.uuid4()) if new_id is None else check_session_id(new_id)
         if title is None:
             parent = await core.store.get(*name)
-            title = f"Fork: {(parent.title or id).removeprefix('Fork: ')}"
-        row = await core.store.fork(*name, child, at=at, title=_title(title), now=core.clock.now_ms())
+            title = f"Fork: {(parent.title or id).removeprefix('Fork: ')}"[:MAX_TITLE]
+        row = await core.store.fork(*name, child, at=_number("at", at), title=_title(title), now=core.clock.now_ms())
         return session_of(row)
 
     async def unload(self, id: str) -> bool:
@@ -203,7 +212,7 @@ class Scope:
         Returns when the turn has ended. What was written of its answer stays in the history. Raises SessionNotFound,
         TurnNotFound.
         """
-        return await self._runtime.cancel_turn(self._name(id), turn, clear=clear)
+        return await self._runtime.cancel_turn(self._name(id), _number("turn", turn), clear=clear)
 
     async def resume(self, id: str) -> Sequence[int]:
         """Let held turns run; gives their numbers. Raises SessionNotFound."""
@@ -216,7 +225,7 @@ class Scope:
     async def discard(self, id: str, *, turn: int | None = None) -> Sequence[int]:
         """Cancel held turns, or one of them; gives their numbers. Raises SessionNotFound, TurnNotFound."""
         core = self._runtime.core
-        return await core.store.discard(*self._name(id), turn, core.clock.now_ms())
+        return await core.store.discard(*self._name(id), _number("turn", turn), core.clock.now_ms())
 
     # -- reads
 
@@ -228,7 +237,7 @@ class Scope:
         core = self._runtime.core
         limit = None if limit is None else _limit(limit)
         entries = await core.store.entries(
-            *self._name(id), before=before, limit=limit, newest=True, kinds=MESSAGE_KINDS
+            *self._name(id), before=_number("before", before), limit=limit, newest=True, kinds=MESSAGE_KINDS
         )
         messages = []
         for index, entry in enumerate(entries):
@@ -240,7 +249,8 @@ class Scope:
 
     async def turn(self, id: str, turn: int) -> Turn:
         """One turn. Raises SessionNotFound, TurnNotFound."""
-        return turn_of(await self._runtime.core.store.turn(*self._name(id), turn))
+        number = whole_number("turn", turn, 0, MAX_NUMBER)
+        return turn_of(await self._runtime.core.store.turn(*self._name(id), number))
 
     async def turns(self, id: str) -> Sequence[Turn]:
         """All turns, oldest first. Raises SessionNotFound."""
@@ -368,8 +378,15 @@ def _limit(limit: int) -> int:
     return whole_number("limit", limit, 1, MAX_LIMIT)
 
 
-def _title(title: str) -> str:
-    return printable("title", printable("title", title, MAX_TITLE).strip(), MAX_TITLE)
+def _title(title: object) -> str:
+    text = title.strip() if isinstance(title, str) else ""
+    if not 1 <= len(text) <= MAX_TITLE or not can_be_title(text):
+        raise InvalidInput("title", title, f"1 to {MAX_TITLE} characters on one line")
+    return text
+
+
+def _number(what: str, value: int | None) -> int | None:
+    return None if value is None else whole_number(what, value, -MAX_NUMBER, MAX_NUMBER)
 
 
 async def _aiter(lines: AsyncIterable[str] | Iterable[str]) -> AsyncIterator[str]:

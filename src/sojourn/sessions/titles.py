@@ -1,6 +1,8 @@
-"""A title from what was said first. Pure."""
+"""Titles: what can be one, and one from what was said first. Pure."""
 
 from __future__ import annotations
+
+import unicodedata
 
 #: A title is cut behind this many words and characters.
 MAX_WORDS = 10
@@ -10,9 +12,21 @@ MAX_CHARACTERS = 70
 _LOOK = 1000
 
 
+#: Control characters, halves of characters, ends of lines; what joins an emoji or keeps words together is fine.
+_UNSHOWN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+def can_be_title(text: str) -> bool:
+    """Whether it can be shown on one line."""
+    return text.isprintable() or not any(unicodedata.category(c) in _UNSHOWN for c in text)
+
+
 def title_from(text: str) -> str | None:
     """The first words of a message on one line; None where it has none."""
-    words = text[:_LOOK].split()
+    start = text[:_LOOK]
+    if not can_be_title(start):
+        start = "".join(" " if unicodedata.category(c) in _UNSHOWN else c for c in start)
+    words = start.split()
     if not words:
         return None
     title = " ".join(words[:MAX_WORDS])

@@ -78,7 +78,10 @@ def encode_content(content: Content) -> tuple[str, str]:
     else:
         parts = [_part(index, part) for index, part in enumerate(_parts(content))]
         text = "\n".join(part["text"] for part in parts if part["type"] == "text")
-        body = json.dumps({"content": parts}, ensure_ascii=False, separators=(",", ":"))
+        try:
+            body = json.dumps({"content": parts}, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidInput("content", str(error), "parts that are JSON") from error
     # a lone surrogate cannot be stored as UTF-8, and would come back as something else
     try:
         size = len(body.encode()) + len(text.encode())
