@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from sojourn.errors import SessionNotFound, SojournError, StorageError, TurnNotFound
 from sojourn.records import TurnStatus
@@ -79,9 +79,25 @@ class Chores:
                     if (mailbox := busy.get(key)) is not None:
                         mailbox.stop(Stop.CANCEL, turn)
         # also without a change: one that was busy here at the last look, or that nobody waited for then
+        in_line: dict[Name, list[tuple[int, int]]] = {}
         for name, key, turn in self._core.outcomes.open():
-            if key not in busy and (key, turn) not in self._looked:
+            if (mailbox := busy.get(key)) is not None:
+                if changed and turn != mailbox.turn:
+                    in_line.setdefault(name, []).append((key, turn))
+            elif (key, turn) not in self._looked:
                 self._looked.add((key, turn))
+                await self._look_for_end(name, key, turn)
+        for name, turns in in_line.items():
+            await self._look_at_line(name, turns)
+
+    async def _look_at_line(self, name: Name, turns: Sequence[tuple[int, int]]) -> None:
+        """Behind a turn that runs here, input may be cancelled elsewhere: its callers must not wait for that turn."""
+        try:
+            waiting = {item.turn for item in await self._core.store.inbox(*name) if not item.held}
+        except SessionNotFound:
+            waiting = set()
+        for key, turn in turns:
+            if turn not in waiting:
                 await self._look_for_end(name, key, turn)
 
     async def _look_for_end(self, name: Name, key: int, turn: int) -> None:

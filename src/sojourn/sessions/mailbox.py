@@ -49,6 +49,11 @@ class Mailbox:
         self.task = asyncio.create_task(self._own(new, told), name=f"sojourn-owner-{self._live.name[1]}")
         return told
 
+    @property
+    def turn(self) -> int | None:
+        """The turn that runs right now."""
+        return self._run.turn if self._run else None
+
     def stop(self, reason: Stop, turn: int | None = None) -> bool:
         """Stop the turn that runs (only if it is `turn`, where given); False if there is none."""
         if turn is None:
