@@ -255,7 +255,9 @@ def turn_ended_body(
     status: TurnStatus, reason: str | None = None, *, usage: str = "{}", finish: str = "", output: str | None = None
 ) -> str:
     """The body of a TURN_ENDED entry; `usage` and `output` are JSON already."""
-    told = f'{{"status":"{status}","reason":{json.dumps(reason)},"finish_reason":{json.dumps(finish)},"usage":{usage}'
+    why = "null" if reason is None else json.dumps(reason)
+    how = json.dumps(finish) if finish else '""'
+    told = f'{{"status":"{status}","reason":{why},"finish_reason":{how},"usage":{usage}'
     return f'{told},"output":{output}}}' if output is not None else told + "}"
 
 

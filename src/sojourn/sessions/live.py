@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sojourn.abc import Accepted, Acquired, Claim, Engine, Entry, History, SessionRow, SessionStore
 from sojourn.clock import Clock
-from sojourn.records import OnInterrupt, Reply, UnloadReason
+from sojourn.records import OnInterrupt, Reply, UnloadReason, Usage
 from sojourn.sessions.feed import Feeds
 from sojourn.sessions.residency import Name, Residency
+from sojourn.sessions.views import usage_of
 
 if TYPE_CHECKING:
     from sojourn.sessions.mailbox import Mailbox
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Live:
     """One live session. What it holds is a copy of what is stored, up to `version`."""
 
-    __slots__ = ("__weakref__", "history", "key", "mailbox", "name", "row", "version")
+    __slots__ = ("__weakref__", "_usage", "_usage_text", "history", "key", "mailbox", "name", "row", "version")
 
     def __init__(self, name: Name, row: SessionRow | None, history: History) -> None:
         self.name = name
@@ -28,6 +29,8 @@ class Live:
         self.history = history
         self.key = row.key if row else None
         self.version = row.version if row else 0
+        self._usage: Mapping[str, Usage] = {}
+        self._usage_text = "{}"
         #: Who runs its turns, while it has any.
         self.mailbox: Mailbox | None = None
 
@@ -46,6 +49,14 @@ class Live:
         """Entries of ours are in the log now."""
         self.history.extend(entries)
         self.version = entries[-1].seq if entries else self.version
+
+    def usage_from(self, text: str) -> Mapping[str, Usage]:
+        """The session's usage from its JSON, which is read only where it is not what this process wrote last."""
+        return self._usage if text == self._usage_text else usage_of(text)
+
+    def keep_usage(self, text: str, usage: Mapping[str, Usage]) -> None:
+        """What this process wrote last."""
+        self._usage_text, self._usage = text, dict(usage)
 
     def left(self, reason: UnloadReason) -> None:
         """It has left memory."""

@@ -70,7 +70,7 @@ class TurnRun:
         self._row, self._turn = work.session, work.turn
         self._attempt = max(1, work.turn.attempts)
         self._turn_usage: dict[str, Usage] = dict(usage_of(work.turn.usage))
-        self._session_usage: dict[str, Usage] = dict(usage_of(work.session.usage))
+        self._session_usage: dict[str, Usage] = dict(live.usage_from(work.session.usage))
         #: The answer's text since the last thing stored.
         self._written: list[str] = []
         self._response_seq = 0
@@ -321,13 +321,15 @@ class TurnRun:
             self._row, self._row.fence, self._live.version, self.turn, now, entries,
             started=started, finished=finished, attempts=attempts, end=end,
             usage=usage_json(self._session_usage) if counted else None,
-            turn_usage=usage_json(self._turn_usage) if counted else None,
+            turn_usage=usage_json(self._turn_usage) if counted and end is None else None,
         )  # fmt: skip
         answer = await self._core.store.append(write)
         for effect in finished:
             self._open.pop((effect.seq, effect.index), None)
         self._live.stored(entries)
-        self._row.usage = write.usage or self._row.usage
+        if write.usage is not None:
+            self._row.usage = write.usage
+            self._live.keep_usage(write.usage, self._session_usage)
         self._written.clear()
         self._feed.publish(entries)
         if end is not None:

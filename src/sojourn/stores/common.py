@@ -27,12 +27,23 @@ def words(text: str) -> list[str]:
 def searchable(text: str) -> str:
     """What a store indexes of a text, so that every store finds the same words in it."""
     if text.isascii():
-        plain = text.lower()
-    else:
-        # twice: decomposing brings forth new capitals, and folding new composed letters
-        folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).casefold()
-        plain = "".join(c for c in folded if not unicodedata.combining(c))
-    return "".join(c if c.isalnum() else " " for c in plain)
+        return text.lower().translate(_PLAIN)
+    # twice: decomposing brings forth new capitals, and folding new composed letters
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).casefold()
+    return folded.translate(_PLAIN)
+
+
+class _Plain(dict[int, int | None]):
+    """What becomes of each character, found out once: letters and digits stay, accents go, the rest are spaces."""
+
+    def __missing__(self, code: int) -> int | None:
+        character = chr(code)
+        kept = None if unicodedata.combining(character) else code if character.isalnum() else ord(" ")
+        self[code] = kept
+        return kept
+
+
+_PLAIN = _Plain()
 
 
 def status_of(current: TurnStatus | None, queued: int, held: int) -> SessionStatus:
