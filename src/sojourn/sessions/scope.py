@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from sojourn.abc import MESSAGE_KINDS
-from sojourn.errors import InvalidInput, SessionBusy, SessionNotFound
+from sojourn.errors import ExportInvalid, InvalidInput, SessionBusy, SessionNotFound
 from sojourn.records import (
     BusyPolicy,
     Content,
@@ -30,14 +30,11 @@ from sojourn.sessions import current, following, transfer
 from sojourn.sessions.checks import whole_number
 from sojourn.sessions.desk import check_said
 from sojourn.sessions.residency import Name
-from sojourn.sessions.titles import can_be_title
+from sojourn.sessions.titles import MAX_TITLE, can_be_title
 from sojourn.sessions.views import message_of, queued_of, session_of, turn_of
 
 if TYPE_CHECKING:
     from sojourn.sessions.runtime import Runtime
-
-#: The longest title, characters.
-MAX_TITLE = 200
 
 #: More than any log or turn is numbered.
 MAX_NUMBER = 2**53
@@ -149,8 +146,8 @@ class Scope:
     async def load(self, lines: AsyncIterable[str] | Iterable[str], *, id: str | None = None) -> Session:
         """Store an exported session, under another `id` if given. Raises ExportInvalid, SessionExists."""
         self._runtime.check_open()
-        core = self._runtime.core
-        return session_of(await transfer.load(core.store, self.user, _aiter(lines), id=id))
+        chosen = None if id is None else check_session_id(id)
+        return session_of(await transfer.load(self._runtime.core, self.user, _aiter(lines), id=chosen))
 
     # -- turns
 
@@ -393,6 +390,8 @@ async def _aiter(lines: AsyncIterable[str] | Iterable[str]) -> AsyncIterator[str
     if isinstance(lines, AsyncIterable):
         async for line in lines:
             yield line
-    else:
+    elif isinstance(lines, Iterable):
         for line in lines:
             yield line
+    else:
+        raise ExportInvalid(1, lines, "lines of text")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 
-#: A title is cut behind this many words and characters.
+#: The longest title, characters.
+MAX_TITLE = 200
+
+#: One that is made of a message is cut behind this many words and characters.
 MAX_WORDS = 10
 MAX_CHARACTERS = 70
 
