@@ -287,7 +287,7 @@ class SessionStore(ABC):
     async def open(self) -> int:
         """Open the storage, bring its format up to date, join as a node; returns the node's number.
 
-        Raises StorageUnavailable, StorageReadOnly, StorageCorrupt, StorageTooNew.
+        Raises StorageUnavailable, StorageReadOnly, StorageCorrupt, StorageForeign, StorageTooNew.
         """
 
     @abstractmethod

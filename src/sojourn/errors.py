@@ -15,7 +15,7 @@
     ├── RuntimeClosed
     └── StorageError
         ├── StorageUnavailable, StorageReadOnly, StorageFull
-        └── StorageCorrupt, StorageTooNew
+        └── StorageCorrupt, StorageForeign, StorageTooNew
 
 `code` is stable and is what a program compares; the sentence is for people and may change.
 """
@@ -248,6 +248,15 @@ class StorageCorrupt(StorageError):
 
     def __init__(self, where: str, why: str) -> None:
         super().__init__(f"database {where} cannot be read: {why}; restore it from a backup")
+
+
+class StorageForeign(StorageError):
+    """The file is another program's database; nothing in it was changed."""
+
+    code = "storage_foreign"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"database {where} belongs to another program; choose another path")
 
 
 class StorageTooNew(StorageError):

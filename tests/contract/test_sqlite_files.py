@@ -18,6 +18,7 @@ from sojourn.errors import (
     RuntimeClosed,
     StorageCorrupt,
     StorageError,
+    StorageForeign,
     StorageFull,
     StorageReadOnly,
     StorageTooNew,
@@ -67,7 +68,7 @@ async def test_another_programs_database_is_refused_and_not_touched(tmp_path: Pa
     with closing(sqlite3.connect(path)) as theirs:
         theirs.executescript("CREATE TABLE sessions (a); INSERT INTO sessions VALUES (1); PRAGMA user_version = 1;")
     before = path.read_bytes()
-    assert "not one of Sojourn's" in await refused(path, StorageCorrupt)
+    assert "another program" in await refused(path, StorageForeign)
     assert path.read_bytes() == before
     assert names(tmp_path) == ["theirs.db"]
 

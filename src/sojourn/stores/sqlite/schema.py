@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-from sojourn.errors import StorageCorrupt, StorageReadOnly, StorageTooNew
+from sojourn.errors import StorageForeign, StorageReadOnly, StorageTooNew
 from sojourn.stores.common import searchable
 
 #: Marks a file as Sojourn's ("Sojn"), so that somebody else's database is never written to.
@@ -78,14 +78,14 @@ def _searchable(*arguments: Any) -> str:
 
 
 def _check_ours(connection: apsw.Connection, where: str) -> None:
-    """Raise StorageCorrupt for somebody else's database, before anything is written to it."""
+    """Raise StorageForeign for somebody else's database, before anything is written to it."""
     # nor is what its owner left in its write-ahead log moved when this connection closes
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     with connection:
         tables = next(iter(connection.execute("SELECT count(*) FROM sqlite_schema")))[0]
         mark = _pragma(connection, "application_id")
     if tables and mark != APPLICATION_ID:
-        raise StorageCorrupt(where, "it is a database, but not one of Sojourn's")
+        raise StorageForeign(where)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
 
