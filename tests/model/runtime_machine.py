@@ -180,7 +180,7 @@ class RuntimeMachine(RuntimeWorld):
         clear=st.sampled_from([False, False, True]),
     )
     def cancel(self, name: str, sid: str, place: int | None, *, clear: bool) -> None:
-        sid = self.there(sid)
+        sid = sid if sid in self.sessions else self.there(sid)
         node = self.pick(name)
         session = self.sessions.get(sid)
         number = place if place is None or session is None else session.count - place
@@ -195,6 +195,11 @@ class RuntimeMachine(RuntimeWorld):
         else:
             assert call.result() == session.cancel(number, clear=clear)
         self.check()
+
+    @precondition(lambda self: self.stage.acts)
+    @rule(name=nodes, sid=ids)
+    def cancel_what_runs(self, name: str, sid: str) -> None:
+        self.cancel(name, self.act(sid).session, None, clear=False)
 
     @precondition(lambda self: self.nodes)
     @rule(name=nodes, sid=ids)

@@ -1,18 +1,42 @@
-"""The runtime against the model."""
+"""The runtime against the model: 0 differences; and planted bugs, which the machine must find."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.runtime_machine import MemoryMachine, RuntimeMachine, SqliteMachine
+from tests.model.runtime_mutants import MUTANTS
 
-QUICK = settings(
+SMALL = settings(
     max_examples=40, stateful_step_count=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
+
+#: The same histories every time, so that a planted bug that is found today is found tomorrow.
+HUNT = settings(SMALL, max_examples=600, phases=[Phase.generate], derandomize=True, report_multiple_bugs=False)
 
 
 @pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine])
 def test_the_runtime_does_what_the_model_does(machine: type[RuntimeMachine]) -> None:
-    run_state_machine_as_test(machine, settings=QUICK)
+    run_state_machine_as_test(machine, settings=SMALL)
+
+
+@pytest.mark.parametrize("plant", MUTANTS, ids=lambda plant: plant.__name__)
+def test_the_machine_finds_a_planted_bug(
+    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    begun = MemoryMachine.histories
+    assert finds_a_difference(), "the bug was not found"
+    print(f"found in history {MemoryMachine.histories - begun}")  # noqa: T201 - seen with -s
+
+
+def finds_a_difference() -> bool:
+    try:
+        run_state_machine_as_test(MemoryMachine, settings=HUNT)
+    except (Exception, pytest.fail.Exception):  # noqa: BLE001 - whatever it is that goes wrong
+        return True
+    return False

@@ -1,0 +1,91 @@
+"""Bugs to plant: each is one that somebody could write, and the machine must find it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sojourn.abc import Accepted, Acquired, Claim
+from sojourn.records import UnloadReason
+from sojourn.sessions import desk, turn_run
+from sojourn.sessions.desk import Said
+from sojourn.sessions.live import Live
+from sojourn.sessions.mailbox import Mailbox
+from sojourn.sessions.residency import Name, Residency
+from sojourn.sessions.turn_run import TurnRun
+from sojourn.stores.memory import MemoryStore
+
+
+def unload_the_busy(patch: pytest.MonkeyPatch) -> None:
+    def unload(self: Residency[Live], name: Name, reason: UnloadReason) -> bool:
+        place = self._places.get(name)
+        if place is None:
+            return False
+        self._drop(place, reason)
+        return True
+
+    patch.setattr(Residency, "unload", unload)
+
+
+def ignore_keys(patch: pytest.MonkeyPatch) -> None:
+    check = desk.check_said
+
+    def careless(*args: Any, **options: Any) -> Said:
+        said = check(*args, **options)
+        return Said(said.body, said.text, None, said.create, said.reject)
+
+    patch.setattr("sojourn.sessions.scope.check_said", careless)
+
+
+def lose_the_line_in_a_crash(patch: pytest.MonkeyPatch) -> None:
+    acquire = MemoryStore.acquire
+
+    async def forgetful(self: MemoryStore, user: str, id: str, claim: Claim, now: int) -> Acquired | None:
+        taken = await acquire(self, user, id, claim, now)
+        if taken is not None and taken.interrupted:
+            found = self.database.sessions[user, id]
+            found.inbox.clear()
+            found.row.queued = 0
+        return taken
+
+    patch.setattr(MemoryStore, "acquire", forgetful)
+
+
+def forget_open_calls(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(TurnRun, "_closed_calls", lambda _: ([], []))
+
+
+def one_place_too_many(patch: pytest.MonkeyPatch) -> None:
+    admit = Residency._admit_now
+
+    def generous(self: Residency[Live], name: Name) -> Any:
+        self.max_sessions += 1
+        try:
+            return admit(self, name)
+        finally:
+            self.max_sessions -= 1
+
+    patch.setattr(Residency, "_admit_now", generous)
+
+
+def drop_what_was_written_when_cancelled(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(turn_run, "TextDelta", type("Nothing", (), {}))
+
+
+def tell_of_the_deleted(patch: pytest.MonkeyPatch) -> None:
+    def take(self: Mailbox, got: Accepted | Acquired) -> None:
+        self._live.take(got)
+
+    patch.setattr(Mailbox, "_take", take)
+
+
+MUTANTS = [
+    unload_the_busy,
+    ignore_keys,
+    lose_the_line_in_a_crash,
+    forget_open_calls,
+    one_place_too_many,
+    drop_what_was_written_when_cancelled,
+    tell_of_the_deleted,
+]
