@@ -86,7 +86,7 @@ def _columns(turns: Sequence[list[Job]]) -> Iterator[list[Job]]:
 
 
 def rows(results: Results) -> Sequence[Row]:
-    versions = f"apsw {apsw.apsw_version()} · SQLite {sqlite3.sqlite_version} in Python"
+    versions = f"apsw {apsw.apsw_version()} · sqlite3 with SQLite {sqlite3.sqlite_version}"
     found = [Row("drivers: versions", versions)]
     for kind in ("one by one", "groups of 16", "thread, 16 at once"):
         against = ratio(results, f"apsw, {kind}", f"sqlite3, {kind}", "turns_per_s")
