@@ -277,12 +277,17 @@ class Session:
         return Session(id, title, self.id, self.first, log, count=count, open_calls=calls)
 
     def exported(self, id: str) -> Session:
-        """What `load` makes of an export."""
+        """What `load` makes of an export: calls that the last turn left open are told as unknown before its end."""
         cut = self.cut(None) or 0
         turns = {number: replace(turn) for number, turn in self.turns.items() if turn.status.final}
-        calls = [call for call in self.open_calls if call[0] <= cut]
         log = self.log[: cut - self.first + 1]
-        return Session(id, self.title, None, self.first, log, turns, count=self.count, open_calls=calls)
+        copy = Session(id, self.title, None, self.first, log, turns, count=self.count)
+        calls = [tool for seq, tool in self.open_calls if seq <= cut]
+        if calls:
+            kind, number, reason = log.pop()
+            log += [(EntryKind.TOOL_RESULT, number, f"the outcome of {tool} is unknown") for tool in calls]
+            log.append((kind, number, reason))
+        return copy
 
 
 _ROLES = {EntryKind.TURN_OPENED: "user", EntryKind.MESSAGE: "assistant", EntryKind.TOOL_RESULT: "tool"}

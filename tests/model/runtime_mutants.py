@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from sojourn.abc import Accepted, Acquired, Claim
+from sojourn.abc import Acquired, Claim
 from sojourn.records import UnloadReason
 from sojourn.sessions import desk, turn_run
 from sojourn.sessions.desk import Said
 from sojourn.sessions.live import Live
-from sojourn.sessions.mailbox import Mailbox
 from sojourn.sessions.residency import Name, Residency
 from sojourn.sessions.turn_run import TurnRun
 from sojourn.stores.memory import MemoryStore
@@ -73,13 +72,6 @@ def drop_what_was_written_when_cancelled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(turn_run, "TextDelta", type("Nothing", (), {}))
 
 
-def tell_of_the_deleted(patch: pytest.MonkeyPatch) -> None:
-    def take(self: Mailbox, got: Accepted | Acquired) -> None:
-        self._live.take(got)
-
-    patch.setattr(Mailbox, "_take", take)
-
-
 MUTANTS = [
     unload_the_busy,
     ignore_keys,
@@ -87,5 +79,4 @@ MUTANTS = [
     forget_open_calls,
     one_place_too_many,
     drop_what_was_written_when_cancelled,
-    tell_of_the_deleted,
 ]

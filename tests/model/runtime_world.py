@@ -106,6 +106,9 @@ class RuntimeWorld(RuleBasedStateMachine):
     def teardown(self) -> None:
         for node in self.nodes.values():
             self.run(node.kill())
+        for caller in self.callers:
+            if caller.task.done() and not caller.task.cancelled():
+                caller.task.exception()  # nobody is left to ask
         self.run(self.loop.shutdown_default_executor())
         self.loop.close()
 

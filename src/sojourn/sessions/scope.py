@@ -139,7 +139,7 @@ class Scope:
 
     async def export(self, id: str) -> AsyncGenerator[str]:
         """The session up to its last finished turn as JSON Lines, for `load`. Raises SessionNotFound."""
-        async with aclosing(transfer.export(self._runtime.core.store, *self._name(id))) as lines:
+        async with aclosing(transfer.export(self._runtime.core, *self._name(id))) as lines:
             async for line in lines:
                 yield line
 

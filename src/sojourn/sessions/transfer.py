@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from dataclasses import asdict
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-from sojourn.abc import MESSAGE_KINDS, Entry, SessionRow, SessionStore, TurnRow
+from sojourn.abc import MESSAGE_KINDS, Entry, SessionRow, TurnRow
 from sojourn.errors import ExportInvalid
-from sojourn.records import EntryKind
+from sojourn.records import Effect, EffectStatus, EntryKind
 from sojourn.sessions import importing
 from sojourn.sessions.live import Core
 
@@ -20,25 +20,53 @@ _SESSION_FIELDS = ("title", "created", "active", "version", "first", "turns")
 _PIECE = 200
 
 
-async def export(store: SessionStore, user: str, id: str) -> AsyncGenerator[str]:
+async def export(core: Core, user: str, id: str) -> AsyncGenerator[str]:
     """The session up to its last finished turn, line by line: what it is, its turns, its log."""
-    row = await store.get(user, id)
+    store = core.store
+    row, effects = await store.get(user, id), await store.effects(user, id)
     # from the log: the turns of a fork's parent are in there, and have no rows here
     ended = await store.entries(user, id, kinds=frozenset({EntryKind.TURN_ENDED}), limit=1, newest=True)
-    row.version = ended[-1].seq if ended else row.first - 1
-    turns = [t for t in await store.turns(user, id) if t.status.final and (t.ended_seq or 0) <= row.version]
+    end = ended[-1].seq if ended else row.first - 1
+    turns = [t for t in await store.turns(user, id) if t.status.final and (t.ended_seq or 0) <= end]
+    last = await _last_entries(core, user, id, ended[-1], effects) if ended else []
+    row.version = end + len(last) - len(ended)
     head = {name: getattr(row, name) for name in _SESSION_FIELDS}
     yield _line({"sojourn": FORMAT, "id": row.id, **head, "usage": json.loads(row.usage)})
     for turn in turns:
-        yield _line({"turn": {**asdict(turn), "usage": json.loads(turn.usage)}})
+        moved = row.version if turn.ended_seq == end else turn.ended_seq
+        yield _line({"turn": {**asdict(turn), "ended_seq": moved, "usage": json.loads(turn.usage)}})
     done = row.first - 1
-    while done < row.version:
-        entries = await store.entries(user, id, after=done, before=row.version + 1, limit=_PIECE)
+    while done < end - 1:
+        entries = await store.entries(user, id, after=done, before=end, limit=_PIECE)
         if not entries:
             return
         for entry in entries:
-            yield _line({"entry": {**asdict(entry), "body": json.loads(entry.body)}})
+            yield _entry_line(entry)
         done = entries[-1].seq
+    for entry in last:
+        yield _entry_line(entry)
+
+
+async def _last_entries(core: Core, user: str, id: str, end: Entry, effects: Sequence[Effect]) -> Sequence[Entry]:
+    """The end of the last turn, behind what its owner could not write any more: results of calls that it left open.
+
+    The ledger of calls does not travel, and a call without a result would make the session useless where it is loaded.
+    """
+    opened = await core.store.entries(
+        user, id, before=end.seq, kinds=frozenset({EntryKind.TURN_OPENED}), limit=1, newest=True
+    )
+    begin = opened[-1].seq if opened else end.seq
+    calls = [call for call in effects if call.status is EffectStatus.STARTED and begin <= call.seq < end.seq]
+    if not calls:
+        return [end]
+    history = core.engine.history()
+    history.extend(await core.store.entries(user, id, before=end.seq))
+    told = [core.engine.unknown(history, call) for call in calls]
+    results = [
+        Entry(seq, EntryKind.TOOL_RESULT, end.turn, step.body, step.text, end.created)
+        for seq, step in enumerate(told, end.seq)
+    ]
+    return [*results, replace(end, seq=end.seq + len(results))]
 
 
 async def load(core: Core, user: str, lines: AsyncIterator[object], *, id: str | None) -> SessionRow:
@@ -74,6 +102,10 @@ async def _numbered(lines: AsyncIterator[object]) -> AsyncIterator[tuple[int, ob
         number += 1
         if not isinstance(line, str) or line.strip():
             yield number, line.strip() if isinstance(line, str) else line
+
+
+def _entry_line(entry: Entry) -> str:
+    return _line({"entry": {**asdict(entry), "body": json.loads(entry.body)}})
 
 
 def _line(data: Mapping[str, Any]) -> str:
