@@ -111,6 +111,7 @@ class Desk:
         """Make a copy anew that is too far behind."""
         fresh = await self.load(live.name)
         live.row, live.history, live.key, live.version = fresh.row, fresh.history, fresh.key, fresh.version
+        live.unreadable = None
 
     async def load(self, name: Name) -> Live:
         """A session's copy from storage; an empty one of what is not stored yet."""

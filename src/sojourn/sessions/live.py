@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 class Live:
     """One live session. What it holds is a copy of what is stored, up to `version`."""
 
-    __slots__ = ("__weakref__", "_usage", "_usage_text", "history", "key", "mailbox", "name", "row", "version")
+    __slots__ = (
+        "__weakref__",
+        "_usage",
+        "_usage_text",
+        "history",
+        "key",
+        "mailbox",
+        "name",
+        "row",
+        "unreadable",
+        "version",
+    )
 
     def __init__(self, name: Name, row: SessionRow | None, history: History) -> None:
         self.name = name
@@ -33,6 +44,8 @@ class Live:
         self._usage_text = "{}"
         #: Who runs its turns, while it has any.
         self.mailbox: Mailbox | None = None
+        #: Why the history lacks what is stored, where the agent could not read it.
+        self.unreadable: str | None = None
 
     @property
     def claim(self) -> Claim:
@@ -42,13 +55,20 @@ class Live:
     def take(self, got: Accepted | Acquired) -> None:
         """Bring the copy up to date with what the store answered."""
         self.row, self.key = got.session, got.session.key
-        self.history.extend(got.tail)
+        self._extend(got.tail)
         self.version = got.session.version
 
     def stored(self, entries: Sequence[Entry]) -> None:
         """Entries of ours are in the log now."""
-        self.history.extend(entries)
+        self._extend(entries)
         self.version = entries[-1].seq if entries else self.version
+
+    def _extend(self, entries: Sequence[Entry]) -> None:
+        # what is stored is stored: the turn ends as failed then, and the copy is dropped
+        try:
+            self.history.extend(entries)
+        except ValueError as error:
+            self.unreadable = self.unreadable or str(error)
 
     def usage_from(self, text: str) -> Mapping[str, Usage]:
         """The session's usage from its JSON, which is read only where it is not what this process wrote last."""

@@ -97,6 +97,8 @@ class Mailbox:
             if not told.done():
                 told.set_exception(SojournError("internal error; the log says more"))
             self._live.mailbox = None
+            if self._live.unreadable is not None:
+                self._core.residency.forget(self._live.name, UnloadReason.LOST)
             self._feed.run(running=False)
             self._core.residency.release(self._place)
 

@@ -29,7 +29,15 @@ from sojourn.abc import (
     TurnEnd,
     turn_ended_body,
 )
-from sojourn.errors import OwnershipLost, SojournError, StorageError, TurnCancelled, TurnFailed, TurnHeld
+from sojourn.errors import (
+    OwnershipLost,
+    SojournError,
+    StorageCorrupt,
+    StorageError,
+    TurnCancelled,
+    TurnFailed,
+    TurnHeld,
+)
 from sojourn.records import Effect, EffectStatus, EntryKind, Reply, TurnStatus, Usage
 from sojourn.sessions import current
 from sojourn.sessions.feed import Feed
@@ -176,6 +184,8 @@ class TurnRun:
         """The engine's next step; raises Stopped if the turn is to stop. Only here is the task ever cancelled."""
         if self.is_stopping():
             raise Stopped
+        if self._live.unreadable is not None:
+            raise Broke(StorageCorrupt(f"session {self._row.id!r}", self._live.unreadable))
         self._in_engine = True
         try:
             step = await anext(steps, None)
@@ -232,6 +242,8 @@ class TurnRun:
 
     def _closed_calls(self) -> tuple[list[Entry], list[Effect]]:
         """What to tell the model of the calls whose outcome nobody knows, and that nobody knows it."""
+        if self._live.unreadable is not None:
+            return [], []  # left to the next owner, who can read what they are
         calls = [effect for _, effect in sorted(self._open.items())]
         told = [self._core.engine.unknown(self._live.history, effect) for effect in calls]
         entries = [self._entry(EntryKind.TOOL_RESULT, step) for step in told]

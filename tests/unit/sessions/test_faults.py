@@ -203,6 +203,39 @@ class Picky(ScriptedEngine):
         return PickyHistory()
 
 
+async def test_what_another_process_wrote_and_this_one_cannot_read_fails_the_turn_and_blocks_nobody(
+    world: World,
+) -> None:
+    picky, other = await world.runtime(Picky()), await world.runtime()
+    await picky.send("s", "hi")
+    await other.send("s", "foreign")
+    calls = [asyncio.create_task(picky.send("s", f"m{n}")) for n in range(2)]
+    for end in await soon(asyncio.gather(*calls, return_exceptions=True)):
+        assert isinstance(end, SojournError)
+        assert "no such format: foreign" in str(end)
+    await until(lambda: picky.core.residency.live == 0)
+    assert (await picky.get("s")).status is SessionStatus.IDLE
+    assert (await soon(other.send("s", "back"))).text == "you said: back"
+
+
+async def test_an_answer_that_the_agent_cannot_read_again_blocks_nothing(world: World) -> None:
+    async def script(run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+        yield say("fine", calls=["look"])
+        yield call_tool(0, "look", "seen")
+        async for step in answer("foreign words" if said(history) == "odd" else "plain words"):
+            yield step
+
+    runtime = await world.runtime(Picky(script))
+    calls = [asyncio.create_task(runtime.send("s", text)) for text in ("plain", "odd", "behind")]
+    ends = await soon(asyncio.gather(*calls, return_exceptions=True))
+    assert [type(end).__name__ for end in ends] == ["Reply", "Reply", "TurnFailed"]
+    assert (await runtime.get("s")).status is SessionStatus.IDLE
+    with pytest.raises(SojournError, match="no such format"):
+        await soon(runtime.send("s", "again"))
+    await soon(runtime.reset("s"))
+    assert (await soon(runtime.send("s", "anew"))).text == "plain words"
+
+
 async def test_a_history_that_cannot_be_read_is_a_storage_error_and_stops_nobody_else(world: World) -> None:
     first = await world.runtime()
     await first.send("s", "foreign")
