@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 from sojourn.errors import SessionReentrant
@@ -32,13 +32,17 @@ def enter(session: Session) -> None:
     _current.set(session)
 
 
-@contextmanager
-def waiting_for(waits: dict[Name, list[Name]], target: Name) -> Iterator[None]:
+def waiting_for(waits: dict[Name, list[Name]], target: Name) -> AbstractContextManager[None]:
     """Note that the session this runs in waits for `target`; raises SessionReentrant where that closes a circle."""
     here = running_in()
-    if here is None:
-        yield
-        return
+    return _OUTSIDE if here is None else _waiting(waits, here, target)
+
+
+_OUTSIDE = nullcontext()
+
+
+@contextmanager
+def _waiting(waits: dict[Name, list[Name]], here: Name, target: Name) -> Iterator[None]:
     if here == target or _leads(waits, target, here):
         raise SessionReentrant(target[1])
     waits.setdefault(here, []).append(target)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sojourn.abc import NewInput
 from sojourn.errors import InvalidInput, SessionNotFound, StorageCorrupt
-from sojourn.records import BusyPolicy, Content, UnloadReason
+from sojourn.records import BusyPolicy, Content, Reply, UnloadReason
 from sojourn.sessions import current
 from sojourn.sessions.checks import printable
 from sojourn.sessions.live import Core, Live, Ticket
@@ -51,8 +53,18 @@ class Desk:
     def __init__(self, core: Core) -> None:
         self._core = core
 
+    async def ask(self, name: Name, said: Said) -> Ticket | Reply:
+        """As `accept`, but where the turn begins at once, the reply once it has ended; raises what its end was."""
+        return await self._take_in(name, said, whole=True)
+
     async def accept(self, name: Name, said: Said) -> Ticket:
         """Reserve a place, make the input durable; returns as soon as it is. Its turn goes on without the caller."""
+        ticket = await self._take_in(name, said, whole=False)
+        if isinstance(ticket, Reply):
+            raise TypeError(ticket)
+        return ticket
+
+    async def _take_in(self, name: Name, said: Said, *, whole: bool) -> Ticket | Reply:
         core = self._core
         if not said.create and core.residency.peek(name) is None:
             await core.store.get(*name)
@@ -60,20 +72,14 @@ class Desk:
         inside = current.running_in() is not None
         place = await core.residency.acquire(name, wait=0 if inside else None)
         try:
-            return await self._deliver(place, self._input(name, said))
+            return await self._deliver(place, self._input(name, said), whole=whole)
         except SessionNotFound:
             core.residency.forget(name, UnloadReason.GONE)
             raise
-        finally:
-            core.residency.release(place)
 
     async def wake(self, name: Name, *, wait: float | None = None) -> None:
         """Let work that nobody owns run, if the session has any."""
-        place = await self._core.residency.acquire(name, wait=wait)
-        try:
-            await self._kick(place)
-        finally:
-            self._core.residency.release(place)
+        await self._kick(await self._core.residency.acquire(name, wait=wait))
 
     def _input(self, name: Name, said: Said) -> NewInput:
         digest = None
@@ -84,28 +90,47 @@ class Desk:
             key=said.key, digest=digest, title=title_from(said.text), create=said.create, reject=said.reject,
         )  # fmt: skip
 
-    async def _deliver(self, place: Place[Live], new: NewInput) -> Ticket:
-        live = _loaded(place)
-        # whoever came first is being stored: keep the order in which callers came
-        while live.mailbox is not None and live.mailbox.opening is not None and not live.mailbox.opening.done():
-            await asyncio.shield(live.mailbox.opening)
-        if live.mailbox is None:
-            return await asyncio.shield(self._open(place).start(new))
+    async def _deliver(self, place: Place[Live], new: NewInput, *, whole: bool) -> Ticket | Reply:
+        """Hand the input, and the caller's pin with it, to the session's owner."""
+        with self._pinned(place) as pin:
+            live = _loaded(place)
+            # whoever came first is being stored: keep the order in which callers came
+            while live.mailbox is not None and live.mailbox.opening is not None and not live.mailbox.opening.done():
+                await asyncio.shield(live.mailbox.opening)
+            if live.mailbox is not None:
+                return await self._line_up(place, new)
+            told = Mailbox(self._core, pin.pop(), self._reload).start(new, whole=whole)
+        found = await told
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    async def _line_up(self, place: Place[Live], new: NewInput) -> Ticket:
+        """Store the input behind what the session's owner runs."""
         accepted = await self._core.store.accept(new, None)
         ticket = self._core.outcomes.ticket(accepted)
         if accepted.orphaned:
+            self._core.residency.hold(place)
             await self._kick(place)
         return ticket
 
     async def _kick(self, place: Place[Live]) -> None:
-        live = _loaded(place)
-        while live.mailbox is not None and live.mailbox.task is not None:
-            await asyncio.wait([live.mailbox.task])
-        self._open(place).start(None)
+        """Set an owner to work on what is in line; takes the caller's pin."""
+        with self._pinned(place) as pin:
+            live = _loaded(place)
+            while live.mailbox is not None and live.mailbox.task is not None:
+                await asyncio.wait([live.mailbox.task])
+            Mailbox(self._core, pin.pop(), self._reload).start(None)
 
-    def _open(self, place: Place[Live]) -> Mailbox:
-        self._core.residency.hold(place)
-        return Mailbox(self._core, place, self._reload)
+    @contextmanager
+    def _pinned(self, place: Place[Live]) -> Iterator[list[Place[Live]]]:
+        """A pin that is given back at the end unless somebody has taken it out of the list."""
+        pin = [place]
+        try:
+            yield pin
+        finally:
+            if pin:
+                self._core.residency.release(place)
 
     async def _reload(self, live: Live) -> None:
         """Make a copy anew that is too far behind."""

@@ -9,7 +9,7 @@ from sojourn.abc import MESSAGE_KINDS, Entry, TurnRow
 from sojourn.errors import RuntimeClosed, SessionNotFound, SojournError, TurnCancelled, TurnFailed, TurnHeld
 from sojourn.records import EntryKind, Event, EventKind, Reply, TurnStatus
 from sojourn.sessions.feed import Position, Subscription
-from sojourn.sessions.live import Core, Ticket
+from sojourn.sessions.live import Core, Outcome, Ticket
 from sojourn.sessions.residency import Name
 from sojourn.sessions.views import event_of, reply_of
 
@@ -23,7 +23,10 @@ async def outcome(core: Core, name: Name, ticket: Ticket) -> Reply:
     """The reply of the turn that an input began; raises TurnFailed, TurnCancelled, TurnHeld, SessionNotFound."""
     if ticket.end is None:
         return await stored_reply(core, name, ticket.accepted.turn)
-    return await asyncio.shield(ticket.end)
+    found = await ticket.end
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 async def stored_reply(core: Core, name: Name, turn: TurnRow) -> Reply:
@@ -72,11 +75,11 @@ async def follow_turn(core: Core, name: Name, ticket: Ticket) -> AsyncGenerator[
         subscription.close()
 
 
-def _terminal(turn: TurnRow, end: asyncio.Future[Reply] | None) -> Event:
+def _terminal(turn: TurnRow, end: asyncio.Future[Outcome] | None) -> Event:
     """The end of a turn that left no trace in the log; raises where it has not ended and will be seen no more."""
     seq = turn.ended_seq or turn.opened_seq or 0
     status, reason = turn.status, turn.reason or ""
-    error = end.exception() if end is not None and end.done() and not end.cancelled() else None
+    error = end.result() if end is not None and end.done() and not end.cancelled() else None
     if isinstance(error, TurnCancelled | TurnFailed):
         status = TurnStatus.CANCELLED if isinstance(error, TurnCancelled) else TurnStatus.FAILED
         reason = error.reason
@@ -84,7 +87,7 @@ def _terminal(turn: TurnRow, end: asyncio.Future[Reply] | None) -> Event:
         status, reason = TurnStatus.HELD, str(error)
     elif isinstance(error, SessionNotFound):
         return Event(kind=EventKind.SESSION_DELETED, id=str(seq), seq=seq, turn=turn.turn)
-    elif error is not None:
+    elif isinstance(error, BaseException):
         raise error
     elif not status.final:
         raise RuntimeClosed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from sojourn.abc import Accepted, Acquired, Claim, Engine, Entry, History, SessionRow, SessionStore
 from sojourn.clock import Clock
@@ -82,23 +82,21 @@ class Live:
         """It has left memory."""
 
 
+#: How a turn ends for those who wait for it: a value even where it is an error, because nobody may be left to hear it.
+Outcome: TypeAlias = Reply | BaseException
+
+
 class Ticket(NamedTuple):
     """What a caller holds of an input that was accepted."""
 
     accepted: Accepted
-    #: Its turn's reply, shared: wait for it through a shield. None where the turn had ended before.
-    end: asyncio.Future[Reply] | None
+    #: Its turn's outcome, for this caller alone. None where the turn had ended before.
+    end: asyncio.Future[Outcome] | None
 
 
 class _Expected(NamedTuple):
     name: Name
-    end: asyncio.Future[Reply]
-
-
-def seen(done: asyncio.Future[Any]) -> None:
-    """A done callback for what nobody may be left to hear of: a failure is then no reason to warn."""
-    if not done.cancelled():
-        done.exception()
+    ends: list[asyncio.Future[Outcome]]
 
 
 class Outcomes:
@@ -107,29 +105,29 @@ class Outcomes:
     def __init__(self) -> None:
         self._waiting: dict[tuple[int, int], _Expected] = {}
 
-    def expect(self, session: SessionRow, turn: int) -> asyncio.Future[Reply]:
-        """The turn's reply once it ends; shared, so wait for it through a shield."""
-        found = self._waiting.get((session.key, turn))
+    def expect(self, session: SessionRow, turn: int, end: asyncio.Future[Any] | None = None) -> asyncio.Future[Outcome]:
+        """A future (the one given, or a new one) that gets the turn's outcome once it ends."""
+        if end is None:
+            end = asyncio.get_running_loop().create_future()
+        place = (session.key, turn)
+        found = self._waiting.get(place)
         if found is None:
-            end: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-            end.add_done_callback(seen)
-            found = self._waiting[session.key, turn] = _Expected((session.user, session.id), end)
-        return found.end
+            self._waiting[place] = _Expected((session.user, session.id), [end])
+        else:
+            found.ends.append(end)
+        return end
 
     def ticket(self, accepted: Accepted) -> Ticket:
         """What the caller gets for its input."""
         turn = accepted.turn
         return Ticket(accepted, None if turn.status.final else self.expect(accepted.session, turn.turn))
 
-    def settle(self, key: int, turn: int, outcome: Reply | BaseException) -> None:
+    def settle(self, key: int, turn: int, outcome: Outcome) -> None:
         """The turn has ended."""
         found = self._waiting.pop((key, turn), None)
-        if found is None or found.end.done():
-            return
-        if isinstance(outcome, BaseException):
-            found.end.set_exception(outcome)
-        else:
-            found.end.set_result(outcome)
+        for end in found.ends if found is not None else ():
+            if not end.done():
+                end.set_result(outcome)
 
     def settle_session(self, key: int, last: int, outcome: BaseException) -> None:
         """No turn of this session up to `last` will ever end otherwise."""
@@ -138,6 +136,9 @@ class Outcomes:
 
     def open(self) -> list[tuple[Name, int, int]]:
         """(name, session key, turn) of every turn that is waited for."""
+        for place, found in list(self._waiting.items()):
+            if all(end.done() for end in found.ends):
+                del self._waiting[place]  # they have all left
         return [(found.name, *place) for place, found in self._waiting.items()]
 
     def settle_all(self, outcome: BaseException) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from sojourn.abc import Acceptance, Accepted, Acquired, NewInput, StaleClaim
 from sojourn.errors import OwnershipLost, SessionNotFound, SojournError, StorageError
 from sojourn.records import UnloadReason
 from sojourn.sessions.feed import Feed
-from sojourn.sessions.live import Core, Live, Ticket, seen
+from sojourn.sessions.live import Core, Live, Outcome, Ticket
 from sojourn.sessions.residency import Place
 from sojourn.sessions.turn_run import Stop, TurnRun
 
@@ -23,8 +24,14 @@ logger = logging.getLogger("sojourn.mailbox")
 RETRY_INTERVAL = 1.0
 
 
+_INTERNAL = "internal error; the log says more"
+
+#: What a caller is told of its input.
+Told: TypeAlias = Ticket | Outcome
+
+
 class Mailbox:
-    """Runs one live session's turns. It has a pin on the session's place for as long as it lives."""
+    """Runs one live session's turns. It takes over its maker's pin on the place, until it has no more work."""
 
     def __init__(self, core: Core, place: Place[Live], reload: Callable[[Live], Awaitable[None]]) -> None:
         live = place.resident
@@ -36,17 +43,22 @@ class Mailbox:
         self._stop: Stop | None = None
         #: What of which session is gone, as (key, last turn).
         self._gone: tuple[int, int] | None = None
+        #: The first caller waits for its turn's outcome, and is told nothing before.
+        self._promised = False
         self.opening: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None] | None = None
 
-    def start(self, new: NewInput | None) -> asyncio.Future[Ticket]:
-        """Begin with an input, or with what is in line already; gives the answer to the input."""
-        told: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
-        told.add_done_callback(seen)
+    def start(self, new: NewInput | None, *, whole: bool = False) -> asyncio.Future[Told]:
+        """Begin with an input, or with what is in line already; gives what to tell the caller.
+
+        That is a ticket as soon as the input is durable, or why it is not; with `whole`, an input whose turn is opened
+        at once is answered with the turn's outcome instead. Giving up the future stops nothing.
+        """
+        told: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
         self.opening = asyncio.get_running_loop().create_future()
         self._live.mailbox = self
         self._feed.run(running=True)
-        self.task = asyncio.create_task(self._own(new, told), name=f"sojourn-owner-{self._live.name[1]}")
+        self.task = asyncio.create_task(self._own(new, told, whole=whole), name=f"sojourn-owner-{self._live.name[1]}")
         return told
 
     @property
@@ -82,9 +94,9 @@ class Mailbox:
 
     # -- the owner task
 
-    async def _own(self, new: NewInput | None, told: asyncio.Future[Ticket]) -> None:
+    async def _own(self, new: NewInput | None, told: asyncio.Future[Told], *, whole: bool) -> None:
         try:
-            work = await self._begin(new, told)
+            work = await self._begin(new, told, whole=whole)
             while work is not None:
                 work = await self._work(work)
         except OwnershipLost:
@@ -94,20 +106,25 @@ class Mailbox:
             self._core.residency.forget(self._live.name, UnloadReason.LOST)
         finally:
             self._opened()
-            if not told.done():
-                told.set_exception(SojournError("internal error; the log says more"))
+            if not told.done() and not self._promised:
+                told.set_result(SojournError(_INTERNAL))
             self._live.mailbox = None
             if self._live.unreadable is not None:
                 self._core.residency.forget(self._live.name, UnloadReason.LOST)
             self._feed.run(running=False)
             self._core.residency.release(self._place)
 
-    async def _begin(self, new: NewInput | None, told: asyncio.Future[Ticket]) -> Accepted | Acquired | None:
+    async def _begin(
+        self, new: NewInput | None, told: asyncio.Future[Told], *, whole: bool
+    ) -> Accepted | Acquired | None:
         """Make the input durable and open its turn, or take what is in line."""
         try:
             if new is not None:
                 accepted = await self._accept(new)
-                if not told.done():
+                if whole and accepted.outcome is Acceptance.OPENED:
+                    self._promised = True
+                    self._core.outcomes.expect(accepted.session, accepted.turn.turn, told)
+                elif not told.done():
                     told.set_result(self._core.outcomes.ticket(accepted))
                 if accepted.outcome is Acceptance.OPENED:
                     self._opened()
@@ -119,7 +136,7 @@ class Mailbox:
                 told.cancel()  # there was no input to answer
         except (SojournError, StaleClaim) as error:
             if not told.done():
-                told.set_exception(error)
+                told.set_result(error)
             return None
         self._opened()
         return acquired
@@ -169,6 +186,11 @@ class Mailbox:
         except StorageError as error:
             self._core.outcomes.settle(key, turn, error)
             return await self._end_later(run, work)
+        except OwnershipLost:
+            raise  # somebody else ends the turn, and will be heard of
+        except Exception:
+            self._core.outcomes.settle(key, turn, SojournError(_INTERNAL))
+            raise
         finally:
             self._run = None
         if outcome is not None:

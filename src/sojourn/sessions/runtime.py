@@ -12,7 +12,7 @@ from typing import Self
 
 from sojourn.abc import Engine, SessionStore
 from sojourn.clock import Clock, SystemClock
-from sojourn.errors import RuntimeClosed, SessionNotFound, SojournError, TurnCancelled
+from sojourn.errors import RuntimeClosed, SessionNotFound, TurnCancelled
 from sojourn.records import LOCAL_USER, OnInterrupt, Statistics, UnloadReason
 from sojourn.sessions.checks import interval, printable, whole_number
 from sojourn.sessions.chores import Chores
@@ -214,13 +214,8 @@ class Runtime(Scope):
         live = core.residency.peek(name)
         if live is not None and live.mailbox is not None:
             live.mailbox.stop(Stop.CANCEL, answer.running)
-        try:
-            await asyncio.shield(ended)
-        except TurnCancelled:
-            return True
-        except SojournError:
-            pass  # it ended by itself before it could be cancelled
-        return bool(answer.turns)
+        # else it ended by itself before it could be cancelled
+        return isinstance(await ended, TurnCancelled) or bool(answer.turns)
 
     def wake_soon(self, name: Name) -> None:
         """Let a session's waiting work run when there is a place for it."""

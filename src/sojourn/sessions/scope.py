@@ -169,8 +169,8 @@ class Scope:
         said, name = check_said(content, key, busy, create=create), self._name(id)
         core = self._runtime.core
         with current.waiting_for(core.waits, name):
-            ticket = await self._runtime.desk.accept(name, said)
-            return await following.outcome(core, name, ticket)
+            found = await self._runtime.desk.ask(name, said)
+            return found if isinstance(found, Reply) else await following.outcome(core, name, found)
 
     async def stream(
         self,
