@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.model.runtime_machine import MemoryMachine, RuntimeMachine, SqliteMachine
+from tests.model.runtime_races import MemoryMachine, RacingMachine, SqliteMachine
 
 #: Another one every day keeps finding new histories.
 SEED = int(os.environ.get("SOJOURN_SEED", "7"))
@@ -25,7 +25,7 @@ MANY = settings(
 
 
 @pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine])
-def test_a_thousand_histories_show_no_difference(machine: type[RuntimeMachine]) -> None:
+def test_a_thousand_histories_show_no_difference(machine: type[RacingMachine]) -> None:
     histories, steps = machine.histories, machine.steps
     run_state_machine_as_test(seed(SEED)(machine), settings=MANY)
     histories, steps = machine.histories - histories, machine.steps - steps

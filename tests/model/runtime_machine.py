@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from datetime import timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -27,8 +25,6 @@ from sojourn.errors import (
 )
 from sojourn.records import OnInterrupt, TurnStatus
 from sojourn.sessions.runtime import Settings
-from sojourn.stores.memory import MemoryDatabase, MemoryStore
-from sojourn.stores.sqlite.store import SqliteStore
 from tests.model.runtime_acts import RuntimeActs, ids
 from tests.model.runtime_model import Session, Turn
 from tests.model.runtime_nodes import Node, Store
@@ -335,29 +331,3 @@ class RuntimeMachine(RuntimeActs):
         with pytest.raises(fails):
             self.run(work)
         return None
-
-
-class MemoryMachine(RuntimeMachine):
-    """On the memory store."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.database = MemoryDatabase()
-
-    def make_store(self) -> Store:
-        return MemoryStore(self.database)
-
-
-class SqliteMachine(RuntimeMachine):
-    """On a real file. Power is not lost here, so nothing waits for the disk."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.folder = TemporaryDirectory(prefix="sojourn-machine-")
-
-    def make_store(self) -> Store:
-        return SqliteStore(str(Path(self.folder.name) / "machine.db"), synchronous="OFF")
-
-    def teardown(self) -> None:
-        super().teardown()
-        self.folder.cleanup()

@@ -183,6 +183,9 @@ class RuntimeWorld(RuleBasedStateMachine):
             text = found.text(row.turn) or ""
             caller = next(c for c in self.callers if c.text == text and (c.turn is None or c.turn.gone))
             caller.turn = session.accept(text, caller.key)
+            ahead = self.callers[: self.callers.index(caller)]
+            same = [c for c in ahead if (c.node, c.session) == (caller.node, caller.session)]
+            assert all(c.turn or c.task.done() for c in same), f"{caller} was served before {same}"
 
     # -- what must be exactly so
 

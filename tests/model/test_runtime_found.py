@@ -7,24 +7,24 @@ from collections.abc import Iterator
 import pytest
 
 from sojourn.records import OnInterrupt
-from tests.model.runtime_machine import MemoryMachine, RuntimeMachine, SqliteMachine
+from tests.model.runtime_races import MemoryMachine, RacingMachine, SqliteMachine
 
 
 @pytest.fixture(params=[MemoryMachine, SqliteMachine])
-def world(request: pytest.FixtureRequest) -> Iterator[RuntimeMachine]:
-    world: RuntimeMachine = request.param()
+def world(request: pytest.FixtureRequest) -> Iterator[RacingMachine]:
+    world: RacingMachine = request.param()
     world.begin(places=2, on_interrupt=OnInterrupt.RESUME, wait=3.0)
     world.open_node("right")
     yield world
     world.teardown()
 
 
-def say(world: RuntimeMachine, name: str, sid: str = "a") -> None:
+def say(world: RacingMachine, name: str, sid: str = "a") -> None:
     world.send(name, sid, None, other=True, create=True, busy="queue")
 
 
 def test_a_session_deleted_by_another_process_and_begun_anew_is_told_nothing_of_the_old_one(
-    world: RuntimeMachine,
+    world: RacingMachine,
 ) -> None:
     say(world, "left")
     world.answer("a")
@@ -32,7 +32,7 @@ def test_a_session_deleted_by_another_process_and_begun_anew_is_told_nothing_of_
     say(world, "left")
 
 
-def test_the_copy_of_a_fork_has_the_history_that_was_forked(world: RuntimeMachine) -> None:
+def test_the_copy_of_a_fork_has_the_history_that_was_forked(world: RacingMachine) -> None:
     say(world, "left")
     world.answer("a")
     world.fork("left", "a", "b", None)
@@ -40,7 +40,7 @@ def test_the_copy_of_a_fork_has_the_history_that_was_forked(world: RuntimeMachin
     say(world, "right", "c")
 
 
-def test_a_caller_of_a_session_that_another_process_resets_is_told_that_it_is_gone(world: RuntimeMachine) -> None:
+def test_a_caller_of_a_session_that_another_process_resets_is_told_that_it_is_gone(world: RacingMachine) -> None:
     say(world, "left")
     say(world, "right")
     world.reset("left", "a")
@@ -48,7 +48,7 @@ def test_a_caller_of_a_session_that_another_process_resets_is_told_that_it_is_go
 
 
 def test_a_caller_in_line_behind_a_turn_of_this_process_hears_that_another_one_cancelled_it(
-    world: RuntimeMachine,
+    world: RacingMachine,
 ) -> None:
     say(world, "right")
     say(world, "right")
@@ -57,7 +57,7 @@ def test_a_caller_in_line_behind_a_turn_of_this_process_hears_that_another_one_c
 
 
 @pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine])
-def test_a_call_without_a_result_is_told_as_unknown_in_the_copy_of_a_session(machine: type[RuntimeMachine]) -> None:
+def test_a_call_without_a_result_is_told_as_unknown_in_the_copy_of_a_session(machine: type[RacingMachine]) -> None:
     world = machine()
     world.begin(places=2, on_interrupt=OnInterrupt.HOLD, wait=3.0)
     say(world, "left")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.model.runtime_machine import MemoryMachine, RuntimeMachine, SqliteMachine
 from tests.model.runtime_mutants import MUTANTS
+from tests.model.runtime_races import MemoryMachine, RacingMachine, SqliteMachine
 
 SMALL = settings(
     max_examples=40, stateful_step_count=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
@@ -20,7 +20,7 @@ HUNT = settings(SMALL, max_examples=600, phases=[Phase.generate], derandomize=Tr
 
 
 @pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine])
-def test_the_runtime_does_what_the_model_does(machine: type[RuntimeMachine]) -> None:
+def test_the_runtime_does_what_the_model_does(machine: type[RacingMachine]) -> None:
     run_state_machine_as_test(machine, settings=SMALL)
 
 
