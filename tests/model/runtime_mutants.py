@@ -11,9 +11,11 @@ from sojourn.records import UnloadReason
 from sojourn.sessions import desk, turn_run
 from sojourn.sessions.desk import Said
 from sojourn.sessions.live import Live
+from sojourn.sessions.mailbox import Mailbox
 from sojourn.sessions.residency import Name, Residency
 from sojourn.sessions.turn_run import TurnRun
 from sojourn.stores.memory import MemoryStore
+from tests.model.runtime_races import MemoryMachine, SqliteMachine
 
 
 def unload_the_busy(patch: pytest.MonkeyPatch) -> None:
@@ -72,11 +74,17 @@ def drop_what_was_written_when_cancelled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(turn_run, "TextDelta", type("Nothing", (), {}))
 
 
+def cut_what_was_said_after_the_reset(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Mailbox, "_is_gone", lambda self, run: self._gone is not None and run.key == self._gone[0])
+
+
+#: Each with the machine that finds it sooner.
 MUTANTS = [
-    unload_the_busy,
-    ignore_keys,
-    lose_the_line_in_a_crash,
-    forget_open_calls,
-    one_place_too_many,
-    drop_what_was_written_when_cancelled,
+    (unload_the_busy, MemoryMachine),
+    (ignore_keys, MemoryMachine),
+    (lose_the_line_in_a_crash, MemoryMachine),
+    (forget_open_calls, MemoryMachine),
+    (one_place_too_many, MemoryMachine),
+    (drop_what_was_written_when_cancelled, MemoryMachine),
+    (cut_what_was_said_after_the_reset, SqliteMachine),
 ]

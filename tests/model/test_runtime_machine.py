@@ -24,19 +24,19 @@ def test_the_runtime_does_what_the_model_does(machine: type[RacingMachine]) -> N
     run_state_machine_as_test(machine, settings=SMALL)
 
 
-@pytest.mark.parametrize("plant", MUTANTS, ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize(("plant", "machine"), MUTANTS, ids=lambda found: found.__name__)
 def test_the_machine_finds_a_planted_bug(
-    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+    plant: Callable[[pytest.MonkeyPatch], None], machine: type[RacingMachine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
-    begun = MemoryMachine.histories
-    assert finds_a_difference(), "the bug was not found"
-    print(f"found in history {MemoryMachine.histories - begun}")  # noqa: T201 - seen with -s
+    begun = machine.histories
+    assert finds_a_difference(machine), "the bug was not found"
+    print(f"found in history {machine.histories - begun}")  # noqa: T201 - seen with -s
 
 
-def finds_a_difference() -> bool:
+def finds_a_difference(machine: type[RacingMachine]) -> bool:
     try:
-        run_state_machine_as_test(MemoryMachine, settings=HUNT)
+        run_state_machine_as_test(machine, settings=HUNT)
     except (Exception, pytest.fail.Exception):  # noqa: BLE001 - whatever it is that goes wrong
         return True
     return False
