@@ -149,7 +149,7 @@ class SessionLimitExceeded(SojournError):
         self.max_sessions, self.waited, self.retry_after = max_sessions, waited, retry_after
         super().__init__(
             f"all {max_sessions} live sessions were busy for {waited:g} s; try again in {retry_after:g} s, "
-            "or raise sessions.maxSessions"
+            "or raise max_sessions (sessions.maxSessions)"
         )
 
 

@@ -25,7 +25,7 @@ from sojourn.abc import (
 from sojourn.clock import Clock, from_ms
 from sojourn.records import Effect, EntryKind, Message, Role, ToolCall, Usage
 
-__all__ = ["FakeClock", "ScriptedEngine", "ScriptedHistory", "answer", "call_tool", "say"]
+__all__ = ["FakeClock", "ScriptedEngine", "ScriptedHistory", "answer", "call_tool", "feedback", "say", "settle"]
 
 
 class FakeClock(Clock):

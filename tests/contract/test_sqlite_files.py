@@ -81,7 +81,7 @@ async def test_another_programs_write_ahead_log_is_not_touched(tmp_path: Path) -
     )
     subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=30)  # noqa: ASYNC221
     before = path.read_bytes(), write_ahead_log(path).read_bytes()
-    await refused(path, StorageCorrupt)
+    await refused(path, StorageForeign)
     assert (path.read_bytes(), write_ahead_log(path).read_bytes()) == before
 
 

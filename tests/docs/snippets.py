@@ -13,6 +13,9 @@ from sybil import Example, Sybil
 from sybil.evaluators.python import pad
 from sybil.parsers.markdown import CodeBlockParser
 
+#: How long a block may take, seconds.
+PATIENCE = 60
+
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>[^>]+?) -->\s*\Z")
 
 
@@ -38,7 +41,7 @@ def run_block(example: Example) -> None:
     # call asyncio.run itself.
     coroutine = eval(code, example.namespace)
     if coroutine is not None:
-        example.namespace["_runner"].run(coroutine)
+        example.namespace["_runner"].run(asyncio.wait_for(coroutine, PATIENCE))
 
 
 SNIPPETS = Sybil(

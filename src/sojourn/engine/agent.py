@@ -34,7 +34,7 @@ MAX_REQUESTS = 1000
 RETRIES = 3
 
 UNKNOWN = (
-    "The outcome of this call is unknown: it was started, and the process stopped before a result was stored. "
+    "The outcome of this call is unknown: it was started, and cut off before a result was stored. "
     "It may or may not have happened; check before you do it again."
 )
 

@@ -120,7 +120,7 @@ class Chores:
         try:
             await self._desk.wake(name, wait=float("inf"))
         except SojournError as error:
-            logger.warning("could not take up a session", extra={"session": name[1], "error": error.code})
+            logger.warning("session %s could not be taken up: %s", name[1], error.code)
         finally:
             self._recovering.discard(name)
 
@@ -132,7 +132,7 @@ class Chores:
                 while await self._core.store.purge():  # in pieces, with everybody else's writes between them
                     pass
             except StorageError as error:
-                logger.warning("purge will be tried again", extra={"error": error.code})
+                logger.warning("the purge will be tried again: %s", error.code)
                 await self._core.clock.sleep(RECOVERY_INTERVAL)
                 self._purge_wanted.set()
 
@@ -143,7 +143,7 @@ class Chores:
             try:
                 await look()
             except StorageError as error:
-                logger.warning("storage could not be read", extra={"error": error.code})
+                logger.warning("storage could not be read: %s", error.code)
             except Exception:
                 logger.exception("%s failed; it goes on", look.__name__)
             await self._core.clock.sleep(interval)

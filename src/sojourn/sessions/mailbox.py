@@ -102,7 +102,7 @@ class Mailbox:
         except OwnershipLost:
             self._core.residency.forget(self._live.name, UnloadReason.LOST)
         except Exception:
-            logger.exception("owner task failed", extra={"session": self._live.name[1]})
+            logger.exception("the owner of session %s failed", self._live.name[1])
             self._core.residency.forget(self._live.name, UnloadReason.LOST)
         finally:
             self._opened()
@@ -216,5 +216,5 @@ class Mailbox:
             if following is not None:
                 self._take(following)
             return following
-        logger.error("turn left unfinished", extra={"session": work.session.id, "turn": work.turn.turn})
+        logger.error("turn %d of session %s is left unfinished", work.turn.turn, work.session.id)
         return None

@@ -93,6 +93,7 @@ class Scope:
         row = await core.store.reset(*name, core.clock.now_ms())
         await self._runtime.cut(name, row.key, row.turns)
         core.feeds.look(name)
+        self._runtime.chores.purge_soon()
         return session_of(row)
 
     async def delete(self, id: str) -> bool:

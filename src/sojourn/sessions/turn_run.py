@@ -211,8 +211,10 @@ class TurnRun:
             await steps.aclose()
         except Exception as error:  # noqa: BLE001 - see above
             logger.warning(
-                "the engine failed in cleaning up",
-                extra={"session": self._row.id, "turn": self.turn, "error": type(error).__name__},
+                "the engine failed in cleaning up after turn %d of session %s: %s",
+                self.turn,
+                self._row.id,
+                type(error).__name__,
             )
 
     async def give_up(self) -> None:
@@ -280,9 +282,7 @@ class TurnRun:
     async def _failed(self, error: Exception | None, reason: str = "") -> TurnFailed:
         reason = reason if error is None else _sentence(error)
         if error is not None:
-            logger.warning(
-                "turn failed", extra={"session": self._row.id, "turn": self.turn, "error": type(error).__name__}
-            )
+            logger.warning("turn %d of session %s failed: %s", self.turn, self._row.id, type(error).__name__)
         await self._end(move(TurnStatus.RUNNING, TurnEvent.BROKE).to, reason, [])
         failure = TurnFailed(self._row.id, self.turn, reason)
         failure.__cause__ = error

@@ -36,7 +36,8 @@ def connect(
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         if not read_only:
             _make_ready(connection, path, synchronous)
-        connection.execute("PRAGMA cache_size = -16000")
+        # the system's own cache is behind it; a connection's counts in the process's memory
+        connection.execute("PRAGMA cache_size = -4000")
     except BaseException:
         connection.close()
         raise

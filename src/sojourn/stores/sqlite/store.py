@@ -45,6 +45,10 @@ T = TypeVar("T")
 _TOP = (1 << 62, 1 << 62)
 
 
+#: How long emptying the write-ahead log waits for readers, milliseconds; writers wait with it.
+TRUNCATE_WAIT_MS = 100
+
+
 class SqliteStore(SessionStore):
     """Sessions in one SQLite file."""
 
@@ -204,7 +208,7 @@ class SqliteStore(SessionStore):
         connection: apsw.Connection | None = None
         try:
             connection = connect(self._path, vfs=self._vfs, synchronous=self._synchronous)
-            connection.set_busy_timeout(0)
+            connection.set_busy_timeout(TRUNCATE_WAIT_MS)
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except (apsw.BusyError, apsw.LockedError):
             return False  # the next purge tries again
