@@ -25,9 +25,12 @@ MANY = settings(
 
 
 @pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine])
-def test_a_thousand_histories_show_no_difference(machine: type[RacingMachine]) -> None:
+def test_a_thousand_histories_show_no_difference(
+    machine: type[RacingMachine], capsys: pytest.CaptureFixture[str]
+) -> None:
     histories, steps = machine.histories, machine.steps
     run_state_machine_as_test(seed(SEED)(machine), settings=MANY)
     histories, steps = machine.histories - histories, machine.steps - steps
-    print(f"seed {SEED}: {histories} histories of {steps} steps, 0 differences")  # noqa: T201 - the figures
+    with capsys.disabled():
+        print(f"\nseed {SEED}, {machine.__name__}: {histories} histories, {steps} steps, 0 differences")  # noqa: T201
     assert histories >= MANY.max_examples
