@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from sojourn.abc import Entry, SessionStore
 from sojourn.clock import Clock, Timer
@@ -28,6 +29,10 @@ READ_AHEAD = 100
 
 
 _EVENT_ID = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18}\.[0-9]{1,18})?")
+
+
+#: Raises SessionNotFound where a session is not the one it was.
+Check: TypeAlias = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +155,14 @@ class Feed:
         for subscription in list(self._subscriptions):
             subscription.finish(kind)
 
-    def subscribe(self, position: Position, backlog: Sequence[Entry] | None = None) -> Subscription:
-        """Events behind a position; `backlog` is what follows it where the caller knows, else storage is asked."""
-        subscription = Subscription(self, position, backlog)
+    def subscribe(
+        self, position: Position, backlog: Sequence[Entry] | None = None, check: Check | None = None
+    ) -> Subscription:
+        """Events behind a position; `backlog` is what follows it where the caller knows, else storage is asked.
+
+        `check` is awaited after each look into storage, and raises where that shows another session by now.
+        """
+        subscription = Subscription(self, position, backlog, check)
         self._subscriptions.add(subscription)
         return subscription
 
@@ -229,8 +239,10 @@ class Subscription:
     Yields (entry, None) for what is durable and (None, event) for the rest.
     """
 
-    def __init__(self, feed: Feed, position: Position, backlog: Sequence[Entry] | None) -> None:
-        self._feed = feed
+    def __init__(
+        self, feed: Feed, position: Position, backlog: Sequence[Entry] | None, check: Check | None = None
+    ) -> None:
+        self._feed, self._check = feed, check
         self._position = position
         self._queue: deque[Entry | _Flush] = deque(backlog or ())
         self._behind = backlog is None
@@ -312,6 +324,8 @@ class Subscription:
         self._behind = False
         while True:
             entries = await self._feed.read(self._position.seq)
+            if self._check is not None:
+                await self._check()
             for entry in entries:
                 yield entry
             if len(entries) < READ_AHEAD:

@@ -54,7 +54,14 @@ async def follow_turn(core: Core, name: Name, ticket: Ticket) -> AsyncGenerator[
     turn = accepted.turn
     # a turn in line opens behind everything that is there now
     start = turn.opened_seq - 1 if turn.opened_seq is not None else accepted.session.version
-    subscription = core.feeds(name).subscribe(Position(start), list(accepted.tail[-1:]) or None)
+
+    async def check() -> None:
+        if end is None or not end.done():
+            await _check_same(core, name, accepted.session.key)
+        elif isinstance(end.result(), SessionNotFound):
+            raise SessionNotFound(name[1])
+
+    subscription = core.feeds(name).subscribe(Position(start), list(accepted.tail[-1:]) or None, check)
     if end is None:
         subscription.finish_stored()
     else:
@@ -98,7 +105,7 @@ async def watch(core: Core, name: Name, after: int | str | None) -> AsyncGenerat
     """Everything behind an event, and then what comes, until the session is deleted or the runtime closes."""
     row = await core.store.get(*name)
     position = Position(row.version) if after is None else Position.parse(after)
-    subscription = core.feeds(name).subscribe(position)
+    subscription = core.feeds(name).subscribe(position, check=lambda: _check_same(core, name, row.key))
     try:
         async for event in _events(core, name, subscription):
             yield event
@@ -106,6 +113,12 @@ async def watch(core: Core, name: Name, after: int | str | None) -> AsyncGenerat
         yield Event(kind=EventKind.SESSION_DELETED, id=str(position.seq), seq=position.seq)
     finally:
         subscription.close()
+
+
+async def _check_same(core: Core, name: Name, key: int) -> None:
+    # another process may have deleted the session, and somebody begun one with its id
+    if (await core.store.get(*name)).key != key:
+        raise SessionNotFound(name[1])
 
 
 async def _events(core: Core, name: Name, subscription: Subscription) -> AsyncIterator[Event]:

@@ -126,6 +126,7 @@ async def test_a_session_deleted_elsewhere_is_gone_here(world: World) -> None:
     watching = asyncio.create_task(all_of(a.watch("s", after=0)))
     turn = asyncio.create_task(a.send("s", "wait"))
     await stage.began("wait")
+    await until(lambda: a.core.feeds(("local", "s"))._subscriptions)
     assert await soon(b.delete("s"))
     with pytest.raises(SessionNotFound):
         await a.get("s")
@@ -164,3 +165,33 @@ async def test_many_senders_in_two_processes_run_one_turn_at_a_time(world: World
     assert sorted(users) == sorted(f"m{n}" for n in range(40))
     assert lines == [line for text in users for line in (("user", text), ("assistant", f"you said: {text}"))]
     assert [call.result().text for call in calls] == [f"you said: m{n}" for n in range(40)]
+
+
+async def test_a_watch_tells_nothing_of_a_session_that_was_begun_anew_elsewhere(world: World) -> None:
+    a, b = await world.runtime(), await world.runtime()
+    for n in range(3):
+        await a.send("s", f"old {n}")
+    watching = asyncio.create_task(all_of(a.watch("s")))
+    await until(lambda: a.core.feeds(("local", "s"))._subscriptions)
+    await b.delete("s")
+    for n in range(5):
+        await b.send("s", f"new {n}")
+    await look(a)
+    assert kinds(await soon(watching)) == ["session_deleted"]
+
+
+async def test_a_stream_tells_nothing_of_a_session_that_was_begun_anew_elsewhere(world: World) -> None:
+    stage = Stage()
+    a, b = await world.runtime(stage), await world.runtime()
+    turn = asyncio.create_task(a.send("s", "wait"))
+    await stage.began("wait")
+    stream = asyncio.create_task(all_of(b.stream("s", "behind")))
+    await in_line(a, 1)
+    await until(lambda: b.core.feeds(("local", "s"))._subscriptions)
+    await a.delete("s")
+    for n in range(3):
+        await a.send("s", f"new {n}")
+    await look(b)
+    assert kinds(await soon(stream)) == ["session_deleted"]
+    with pytest.raises(SessionNotFound):
+        await soon(turn)
