@@ -19,7 +19,7 @@ def test_the_index_splits_no_word_and_drops_no_letter(tmp_path: Path) -> None:
         migrate(connection, path)
         connection.execute("BEGIN")
         for row, letter in enumerate(lonely, 1):
-            connection.execute(SQL["index"], (row, "", searchable(f"x{letter}")))
+            connection.execute(SQL["index"], (row, searchable(f"x{letter}")))
         connection.execute("CREATE VIRTUAL TABLE temp.found USING fts5vocab (main, search, 'instance')")
         tokens = dict.fromkeys(range(1, len(lonely) + 1), 0)
         dropped = []

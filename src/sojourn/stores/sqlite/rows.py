@@ -9,6 +9,7 @@ import apsw
 from sojourn.abc import Entry, NewInput, SessionRow, TurnRow
 from sojourn.errors import SessionNotFound
 from sojourn.records import Effect, EffectStatus, EntryKind, SessionStatus, TurnStatus
+from sojourn.stores.common import searchable
 from sojourn.stores.statements import statements
 
 SQL = statements(__package__)
@@ -88,5 +89,10 @@ def turn_values(row: TurnRow) -> tuple[Any, ...]:
 
 
 def owner_term(user: str) -> str:
-    """The word that a user is in the search index: any user name, however odd, as letters and digits."""
-    return "u" + user.encode().hex()
+    """The word that a user is in the search index; no word of a text begins like it."""
+    return "@" + user.encode().hex()
+
+
+def indexed(user: str, text: str) -> str:
+    """What the search index gets of a text."""
+    return f"{owner_term(user)} {searchable(text)}"

@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from sojourn.errors import StorageForeign, StorageReadOnly, StorageTooNew
-from sojourn.stores.common import searchable
+from sojourn.stores.sqlite.rows import indexed
 
 #: Marks a file as Sojourn's ("Sojn"), so that somebody else's database is never written to.
 APPLICATION_ID = 0x536F6A6E
@@ -47,7 +47,7 @@ def connect(
 def _make_ready(connection: apsw.Connection, path: str, synchronous: str) -> None:
     if connection.readonly("main"):
         raise StorageReadOnly(path)
-    connection.create_scalar_function("searchable", _searchable, 1, deterministic=True)
+    connection.create_scalar_function("indexed", _indexed, 2, deterministic=True)
     _check_ours(connection, path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
@@ -74,8 +74,8 @@ def migrate(connection: apsw.Connection, where: str) -> None:
         raise
 
 
-def _searchable(*arguments: Any) -> str:
-    return searchable(*arguments)
+def _indexed(*arguments: Any) -> str:
+    return indexed(*arguments)
 
 
 def _check_ours(connection: apsw.Connection, where: str) -> None:

@@ -11,9 +11,8 @@ import apsw
 from sojourn.abc import Entry, SessionRow, TurnRow
 from sojourn.errors import ForkPointInvalid, SessionExists, SessionNotFound
 from sojourn.records import EntryKind
-from sojourn.stores.common import searchable
 from sojourn.stores.sqlite import rows
-from sojourn.stores.sqlite.rows import INDEXED, SQL, one, owner_term
+from sojourn.stores.sqlite.rows import INDEXED, SQL, indexed, one
 from sojourn.stores.sqlite.turn_moves import Node, log
 from sojourn.stores.sqlite.turn_moves import create as create_row
 
@@ -32,10 +31,10 @@ def rename(connection: apsw.Connection, user: str, id: str, title: str, now: int
     """See SessionStore.rename."""
     row = rows.find(connection, user, id)
     if row.title:
-        connection.execute(SQL["unindex"], (-row.key, owner_term(user), searchable(row.title)))
+        connection.execute(SQL["unindex"], (-row.key, indexed(user, row.title)))
     connection.execute(SQL["rename"], (title, now, row.key))
     if title:
-        connection.execute(SQL["index"], (-row.key, owner_term(user), searchable(title)))
+        connection.execute(SQL["index"], (-row.key, indexed(user, title)))
     row.title, row.active = title, max(row.active, now)
     return row
 
@@ -57,7 +56,7 @@ def delete(connection: apsw.Connection, user: str, id: str) -> bool:
         return False
     row = rows.session(found)
     if row.title:
-        connection.execute(SQL["unindex"], (-row.key, owner_term(user), searchable(row.title)))
+        connection.execute(SQL["unindex"], (-row.key, indexed(user, row.title)))
     connection.execute(SQL["bury"], (row.key,))
     connection.execute(SQL["count_up"], (-1,))
     connection.execute(SQL["to_purge"], (row.key, 1, None))
@@ -105,7 +104,7 @@ def _purge_rows(
     entries: list[Any] = connection.execute(SQL["purge_log"], (session, before, limit)).fetchall()
     for number, kind, text in entries:
         if text and kind in INDEXED:
-            connection.execute(SQL["unindex"], (number, owner_term(user), searchable(text)))
+            connection.execute(SQL["unindex"], (number, indexed(user, text)))
         connection.execute(SQL["purge_entry"], (number,))
     gone = len(entries)
     for name, arguments in (
@@ -174,7 +173,7 @@ def copy_piece(connection: apsw.Connection, copy: Copy, after: int) -> int:
         raise SessionNotFound(copy.source.id)  # deleted or reset meanwhile
     upto = min(after + PIECE, copy.cut)
     connection.execute(SQL["copy_log"], (copy.child.key, source.key, after, upto))
-    connection.execute(SQL["copy_search"], (owner_term(source.user), copy.child.key, after, upto))
+    connection.execute(SQL["copy_search"], (source.user, copy.child.key, after, upto))
     return upto
 
 
@@ -214,7 +213,7 @@ def reveal(connection: apsw.Connection, row: SessionRow) -> SessionRow:
         (row.id, row.title, row.active, row.messages, row.usage, row.version, row.first, row.turns, row.key),
     )
     if row.title:
-        connection.execute(SQL["index"], (-row.key, owner_term(row.user), searchable(row.title)))
+        connection.execute(SQL["index"], (-row.key, indexed(row.user, row.title)))
     connection.execute(SQL["purged"], (row.key,))
     connection.execute(SQL["count_up"], (1,))
     return rows.find(connection, row.user, row.id)

@@ -46,10 +46,10 @@ SELECT value FROM counters WHERE name = 'sessions';
 UPDATE sessions SET title = ?, active = max(active, ?) WHERE key = ?;
 
 -- name: index
-INSERT INTO search (rowid, owner, text) VALUES (?, ?, ?);
+INSERT INTO search (rowid, text) VALUES (?, ?);
 
 -- name: unindex
-INSERT INTO search (search, rowid, owner, text) VALUES ('delete', ?, ?, ?);
+INSERT INTO search (search, rowid, text) VALUES ('delete', ?, ?);
 
 -- name: bury
 UPDATE sessions SET id = NULL, title = NULL, status = 'gone', owner = NULL, current = NULL, usage = '{}',
@@ -109,8 +109,8 @@ INSERT INTO log (session, seq, kind, turn, body, text, created)
 SELECT ?, seq, kind, turn, body, text, created FROM log WHERE session = ? AND seq > ? AND seq <= ? ORDER BY seq;
 
 -- name: copy_search
-INSERT INTO search (rowid, owner, text)
-SELECT id, ?, searchable(text) FROM log
+INSERT INTO search (rowid, text)
+SELECT id, indexed(?, text) FROM log
 WHERE session = ? AND seq > ? AND seq <= ? AND text <> '' AND kind IN ('turn_opened', 'message');
 
 -- name: copy_open_effects
@@ -189,6 +189,14 @@ UPDATE turns SET status = 'running' WHERE session = ? AND turn = ?;
 
 -- name: step
 UPDATE sessions SET version = version + ?, messages = messages + ?, usage = coalesce(?, usage), active = max(active, ?)
+WHERE key = ? AND fence = ? AND owner = ? AND version = ? AND current = ? AND status = 'running'
+RETURNING queued, held;
+
+-- name: step_to_end
+-- As `step`, and the session is given back unless other input is in line.
+UPDATE sessions SET version = version + ?, messages = messages + ?, usage = coalesce(?, usage), active = max(active, ?),
+       owner = CASE WHEN queued > 0 THEN owner END, current = CASE WHEN queued > 0 THEN current END,
+       status = CASE WHEN queued > 0 THEN status WHEN held > 0 THEN 'held' ELSE 'idle' END
 WHERE key = ? AND fence = ? AND owner = ? AND version = ? AND current = ? AND status = 'running'
 RETURNING queued, held;
 

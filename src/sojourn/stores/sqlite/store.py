@@ -360,5 +360,4 @@ class SqliteStore(SessionStore):
 
 def _match(user: str, wanted: Sequence[str]) -> str:
     """A full-text query: this user's rows that have every word, the last one as the beginning of a word."""
-    texts = " AND ".join(f'text : "{word}"' for word in wanted)
-    return f'owner : "{owner_term(user)}" AND {texts}*'
+    return " AND ".join(f'"{word}"' for word in (owner_term(user), *wanted)) + "*"

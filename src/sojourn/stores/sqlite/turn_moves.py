@@ -27,9 +27,9 @@ from sojourn.abc import (
 )
 from sojourn.errors import IdempotencyConflict, OwnershipLost, SessionBusy, SessionNotFound, TurnNotFound
 from sojourn.records import Effect, EntryKind, SessionStatus, TurnStatus
-from sojourn.stores.common import CANCELLED, DISCARDED, SUPERSEDED, ended_body, searchable, status_of
+from sojourn.stores.common import CANCELLED, DISCARDED, SUPERSEDED, ended_body, status_of
 from sojourn.stores.sqlite import rows
-from sojourn.stores.sqlite.rows import INDEXED, SQL, one, owner_term
+from sojourn.stores.sqlite.rows import INDEXED, SQL, indexed, one
 
 _RUNNABLE = frozenset({SessionStatus.RUNNING, SessionStatus.QUEUED})
 
@@ -54,7 +54,7 @@ def log(connection: apsw.Connection, row: SessionRow, seq: int, entry: Entry, no
     """Write one entry and index what it says."""
     connection.execute(SQL["insert_entry"], (row.key, seq, entry.kind.value, entry.turn, entry.body, entry.text, now))
     if entry.text and entry.kind in INDEXED:
-        connection.execute(SQL["index"], (connection.last_insert_rowid(), owner_term(row.user), searchable(entry.text)))
+        connection.execute(SQL["index"], (connection.last_insert_rowid(), indexed(row.user, entry.text)))
 
 
 # ----------------------------------------------------------------------------------------------------------- accepting
@@ -94,7 +94,7 @@ def create(
     if id is not None:
         connection.execute(SQL["count_up"], (1,))
     if title:
-        connection.execute(SQL["index"], (-key, owner_term(user), searchable(title)))
+        connection.execute(SQL["index"], (-key, indexed(user, title)))
     return SessionRow(
         key=key, user=user, id=id or "", title=title, created=now, active=now, messages=0, parent=None,
         status=SessionStatus.IDLE, usage="{}", owner=None, fence=0, version=0, first=1, turns=0, current=None,
@@ -105,7 +105,7 @@ def create(
 def _title(connection: apsw.Connection, row: SessionRow, title: str | None) -> None:
     if title and row.title is None:
         row.title = title
-        connection.execute(SQL["index"], (-row.key, owner_term(row.user), searchable(title)))
+        connection.execute(SQL["index"], (-row.key, indexed(row.user, title)))
 
 
 def _attach(connection: apsw.Connection, node: Node, row: SessionRow, turn: TurnRow, new: NewInput) -> Accepted:
@@ -181,8 +181,9 @@ def append(connection: apsw.Connection, node: Node, write: Append) -> Appended:
     """See SessionStore.append."""
     row, entries = write.session, write.entries
     spoken = sum(entry.kind in MESSAGE_KINDS for entry in entries)
+    final = write.end is not None and write.end.status.final
     found = one(
-        connection, "step", len(entries), spoken, write.usage, write.now,
+        connection, "step_to_end" if final else "step", len(entries), spoken, write.usage, write.now,
         row.key, write.fence, node.number, write.version, write.turn,
     )  # fmt: skip
     if found is None:
@@ -218,8 +219,9 @@ def _end(connection: apsw.Connection, node: Node, write: Append, version: int, *
     if final and queued:
         row = rows.session(one(connection, "session_by_key", key))
         return Appended(version, next=_open_next(connection, node, row, version, write.now))
-    status = status_of(None if final else end.status, queued, held)
-    connection.execute(SQL["release"], (None if final else write.turn, status.value, key))
+    if not final:
+        status = status_of(end.status, queued, held)
+        connection.execute(SQL["release"], (write.turn, status.value, key))
     return Appended(version)
 
 

@@ -101,8 +101,10 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT RO
 INSERT INTO counters VALUES ('sessions', 0);
 
 -- Titles have the rowid -key, messages the rowid of their log entry. The text itself lies in those tables alone.
--- It gets words that are made plain already (`searchable`), so the tokenizer splits at spaces and judges no letter.
+-- It gets words that are made plain already, the first of them naming the user, so the tokenizer splits at spaces and
+-- judges no letter. Which rows have a word is all that is asked of it: no places, no lengths.
 CREATE VIRTUAL TABLE search USING fts5 (
-    owner, text, content = '', tokenize = 'unicode61 remove_diacritics 0 categories ''L* M* N* P* S* Co'''
+    text, content = '', columnsize = 0, detail = none,
+    tokenize = 'unicode61 remove_diacritics 0 categories ''L* M* N* P* S* Co'''
 );
 INSERT INTO search (search, rank) VALUES ('secure-delete', 1);
