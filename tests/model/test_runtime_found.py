@@ -56,6 +56,14 @@ def test_a_caller_in_line_behind_a_turn_of_this_process_hears_that_another_one_c
     world.let_time_pass(0.5)
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_input_that_races_with_a_reset_keeps_nobody_out(world: RacingMachine, *, first: bool) -> None:
+    say(world, "left")
+    world.speak_against_reset("left", "a", first=first)
+    say(world, "left")
+    world.let_time_pass(2.5)
+
+
 @pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine])
 def test_a_call_without_a_result_is_told_as_unknown_in_the_copy_of_a_session(machine: type[RacingMachine]) -> None:
     world = machine()

@@ -120,7 +120,8 @@ class Desk:
             live = _loaded(place)
             while live.mailbox is not None and live.mailbox.task is not None:
                 await asyncio.wait([live.mailbox.task])
-            Mailbox(self._core, pin.pop(), self._reload).start(None)
+            if place.void is None:  # else nobody could come in while it runs: the next look for work takes it up anew
+                Mailbox(self._core, pin.pop(), self._reload).start(None)
 
     @contextmanager
     def _pinned(self, place: Place[Live]) -> Iterator[list[Place[Live]]]:
