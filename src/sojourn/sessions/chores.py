@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from sojourn.errors import SessionNotFound, SojournError, StorageError, TurnNotFound
+from sojourn.errors import SessionNotFound, SojournError, StorageCorrupt, StorageError, TurnNotFound
 from sojourn.records import TurnStatus
 from sojourn.sessions.desk import Desk
 from sojourn.sessions.following import stored_reply
@@ -33,6 +33,7 @@ class Chores:
         self._core, self._desk = core, desk
         self._tasks: set[asyncio.Task[None]] = set()
         self._recovering: set[Name] = set()
+        self._unreadable: set[Name] = set()
         self._purge_wanted = asyncio.Event()
         self._changes = -1
         #: Turns run elsewhere that were looked at since the last change.
@@ -61,7 +62,7 @@ class Chores:
         """Take up runnable work that nobody alive owns; each needs a place like everyone."""
         for found in await self._core.store.runnable(RECOVERY_BATCH):
             name = (found.user, found.id)
-            if name not in self._recovering:
+            if name not in self._recovering and name not in self._unreadable:
                 self._recovering.add(name)
                 self._spawn(self.take_up(name), f"sojourn-recover-{name[1]}")
 
@@ -120,7 +121,9 @@ class Chores:
         try:
             await self._desk.wake(name, wait=float("inf"))
         except SojournError as error:
-            logger.warning("session %s could not be taken up: %s", name[1], error.code)
+            if isinstance(error, StorageCorrupt):
+                self._unreadable.add(name)  # trying again and again would not make it readable
+            logger.warning("session %s could not be taken up: %s", name[1], error)
         finally:
             self._recovering.discard(name)
 

@@ -13,7 +13,7 @@ from sojourn.errors import InvalidInput, SessionNotFound, StorageCorrupt
 from sojourn.records import BusyPolicy, Content, Reply, UnloadReason
 from sojourn.sessions import current
 from sojourn.sessions.checks import printable
-from sojourn.sessions.live import Core, Live, Ticket
+from sojourn.sessions.live import Core, Live, Ticket, seen
 from sojourn.sessions.mailbox import Mailbox
 from sojourn.sessions.residency import Name, Place
 from sojourn.sessions.titles import title_from
@@ -74,12 +74,15 @@ class Desk:
         try:
             return await self._deliver(place, self._input(name, said), whole=whole)
         except SessionNotFound:
-            core.residency.forget(name, UnloadReason.GONE)
+            live = core.residency.peek(name)
+            if live is not None and live.key is None:  # nothing is stored of it, nor will be
+                core.residency.forget(name, UnloadReason.GONE)
             raise
 
     async def wake(self, name: Name, *, wait: float | None = None) -> None:
         """Let work that nobody owns run, if the session has any."""
-        await self._kick(await self._core.residency.acquire(name, wait=wait))
+        while not await self._kick(await self._core.residency.acquire(name, wait=wait)):
+            pass  # its copy was void; a new one comes when that has left
 
     def _input(self, name: Name, said: Said) -> NewInput:
         digest = None
@@ -94,34 +97,61 @@ class Desk:
         """Hand the input, and the caller's pin with it, to the session's owner."""
         with self._pinned(place) as pin:
             live = _loaded(place)
-            # whoever came first is being stored: keep the order in which callers came
-            while live.mailbox is not None and live.mailbox.opening is not None and not live.mailbox.opening.done():
-                await asyncio.shield(live.mailbox.opening)
+            await live.gate.enter()
             if live.mailbox is not None:
-                return await self._line_up(place, new)
+                ticket = await self._line_up(live, new)
+                if ticket.accepted.orphaned:
+                    await self._run_line(pin.pop(), ticket)
+                return ticket
+            # it leaves the gate when the input is stored
             told = Mailbox(self._core, pin.pop(), self._reload).start(new, whole=whole)
         found = await told
         if isinstance(found, BaseException):
             raise found
         return found
 
-    async def _line_up(self, place: Place[Live], new: NewInput) -> Ticket:
-        """Store the input behind what the session's owner runs."""
-        accepted = await self._core.store.accept(new, None)
-        ticket = self._core.outcomes.ticket(accepted)
-        if accepted.orphaned:
-            self._core.residency.hold(place)
-            await self._kick(place)
-        return ticket
+    async def _line_up(self, live: Live, new: NewInput) -> Ticket:
+        """Store the input behind what the session's owner runs; leaves the gate."""
+        storing = asyncio.ensure_future(self._store(new))
+        storing.add_done_callback(seen)
+        try:
+            await asyncio.sleep(0)  # now it is on its way, and whoever comes next comes behind it
+        finally:
+            live.gate.leave()
+        return await asyncio.shield(storing)
 
-    async def _kick(self, place: Place[Live]) -> None:
+    async def _store(self, new: NewInput) -> Ticket:
+        # the ticket is made in the step in which the answer comes: the turn's end may come with the next
+        return self._core.outcomes.ticket(await self._core.store.accept(new, None))
+
+    async def _run_line(self, place: Place[Live], ticket: Ticket) -> None:
         """Set an owner to work on what is in line; takes the caller's pin."""
+        if await self._kick(place):
+            return
+        try:
+            # the input is accepted: however long it takes
+            await self.wake(place.name, wait=float("inf"))
+        except StorageCorrupt:
+            # nobody can read the session, so nobody would ever run what was just put in line
+            turn = ticket.accepted.turn.turn
+            await self._core.store.request_cancel(*place.name, turn, clear=False, now=self._core.clock.now_ms())
+            raise
+
+    async def _kick(self, place: Place[Live]) -> bool:
+        """Set an owner to work on what is in line; takes the caller's pin. False if the copy is void."""
         with self._pinned(place) as pin:
             live = _loaded(place)
-            while live.mailbox is not None and live.mailbox.task is not None:
-                await asyncio.wait([live.mailbox.task])
-            if place.void is None:  # else nobody could come in while it runs: the next look for work takes it up anew
-                Mailbox(self._core, pin.pop(), self._reload).start(None)
+            while True:
+                await live.gate.enter()
+                if place.void is not None:  # nobody could come in while it runs
+                    live.gate.leave()
+                    return False
+                if live.mailbox is None:
+                    Mailbox(self._core, pin.pop(), self._reload).start(None)
+                    return True
+                live.gate.leave()
+                if live.mailbox.task is not None:
+                    await asyncio.wait([live.mailbox.task])
 
     @contextmanager
     def _pinned(self, place: Place[Live]) -> Iterator[list[Place[Live]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -18,6 +19,39 @@ if TYPE_CHECKING:
     from sojourn.sessions.mailbox import Mailbox
 
 
+class Gate:
+    """Lets callers through one at a time, in the order in which they came."""
+
+    __slots__ = ("_closed", "_line")
+
+    def __init__(self) -> None:
+        self._closed = False
+        self._line: deque[asyncio.Future[None]] = deque()
+
+    async def enter(self) -> None:
+        """Go through when it is one's turn; whoever is through calls `leave` once."""
+        if not self._closed:
+            self._closed = True
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave()  # it was its turn in the same instant
+            raise
+
+    def leave(self) -> None:
+        """Let the next one through."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._closed = False
+
+
 class Live:
     """One live session. What it holds is a copy of what is stored, up to `version`."""
 
@@ -25,6 +59,7 @@ class Live:
         "__weakref__",
         "_usage",
         "_usage_text",
+        "gate",
         "history",
         "key",
         "mailbox",
@@ -42,6 +77,8 @@ class Live:
         self.version = row.version if row else 0
         self._usage: Mapping[str, Usage] = {}
         self._usage_text = "{}"
+        #: Through which input comes, so that it is stored in the order in which callers came.
+        self.gate = Gate()
         #: Who runs its turns, while it has any.
         self.mailbox: Mailbox | None = None
         #: Why the history lacks what is stored, where the agent could not read it.
@@ -97,6 +134,12 @@ class Ticket(NamedTuple):
 class _Expected(NamedTuple):
     name: Name
     ends: list[asyncio.Future[Outcome]]
+
+
+def seen(done: asyncio.Future[Any]) -> None:
+    """A done callback for what nobody may be left to hear of: a failure is then no reason to warn."""
+    if not done.cancelled():
+        done.exception()
 
 
 class Outcomes:

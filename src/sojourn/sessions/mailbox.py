@@ -24,6 +24,9 @@ logger = logging.getLogger("sojourn.mailbox")
 RETRY_INTERVAL = 1.0
 
 
+#: How long to wait for what is cut to stop, seconds; an agent that will not stop keeps its place until it does.
+CUT_WAIT = 5.0
+
 _INTERNAL = "internal error; the log says more"
 
 #: What a caller is told of its input.
@@ -49,7 +52,7 @@ class Mailbox:
         self.task: asyncio.Task[None] | None = None
 
     def start(self, new: NewInput | None, *, whole: bool = False) -> asyncio.Future[Told]:
-        """Begin with an input, or with what is in line already; gives what to tell the caller.
+        """Begin with an input, or with what is in line already; gives what to tell the caller, who is in the gate.
 
         That is a ticket as soon as the input is durable, or why it is not; with `whole`, an input whose turn is opened
         at once is answered with the turn's outcome instead. Giving up the future stops nothing.
@@ -87,7 +90,7 @@ class Mailbox:
         if run is not None and self.task is not None and self._is_gone(run):
             self._core.residency.forget(self._live.name, UnloadReason.GONE)
             run.stop(Stop.GONE)
-            await asyncio.wait([self.task])
+            await asyncio.wait([self.task], timeout=CUT_WAIT)
 
     def _is_gone(self, run: TurnRun) -> bool:
         return self._gone is not None and run.key == self._gone[0] and run.turn <= self._gone[1]
@@ -172,6 +175,7 @@ class Mailbox:
     def _opened(self) -> None:
         if self.opening is not None and not self.opening.done():
             self.opening.set_result(None)
+            self._live.gate.leave()
 
     async def _work(self, work: Accepted | Acquired) -> Acquired | None:
         """Run one turn, tell those who wait for it, and give the next."""
@@ -190,6 +194,7 @@ class Mailbox:
             raise  # somebody else ends the turn, and will be heard of
         except Exception:
             self._core.outcomes.settle(key, turn, SojournError(_INTERNAL))
+            await run.give_up("internal error")  # or it would stay running for as long as this process lives
             raise
         finally:
             self._run = None
@@ -209,7 +214,7 @@ class Mailbox:
         while self._stop is None and run.stop_reason is not Stop.GONE:
             await self._core.clock.sleep(RETRY_INTERVAL)
             try:
-                await run.give_up()
+                await run.give_up("the database could not be written")
             except StorageError:
                 continue
             following = run.ended.next if run.ended else None

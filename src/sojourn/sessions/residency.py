@@ -33,7 +33,7 @@ R = TypeVar("R", bound=Resident)
 class Place(Generic[R]):
     """A place in memory: reserved for a session, then holding it."""
 
-    __slots__ = ("emptied", "loading", "name", "pins", "resident", "rested", "void")
+    __slots__ = ("loading", "name", "pins", "resident", "rested", "void")
 
     def __init__(self, name: Name) -> None:
         self.name = name
@@ -45,7 +45,6 @@ class Place(Generic[R]):
         self.rested = 0.0
         #: Why the copy in it must not be used any more; the place is freed when its last user lets go.
         self.void: UnloadReason | None = None
-        self.emptied: asyncio.Future[None] | None = None
 
 
 class _Claim:
@@ -119,14 +118,13 @@ class Residency(Generic[R]):
         Raises SessionLimitExceeded, or what loading raised; then nothing is left behind. Whoever gets a place gives it
         back with `release`.
         """
-        while (void := self._places.get(name)) is not None and void.void is not None:
-            void.emptied = void.emptied or asyncio.get_running_loop().create_future()
-            await asyncio.shield(void.emptied)
         if self._closed:
             raise RuntimeClosed
         place = self._places.get(name)
         if place is None and name not in self._claims:
             place = self._admit_now(name)
+        elif place is not None and place.void is not None:
+            place = None  # its copy has to leave first
         if place is not None:
             self._pin(place)
         else:
@@ -241,8 +239,8 @@ class Residency(Generic[R]):
 
     def _let_in(self) -> None:
         """Give free places to those in line, first come first served."""
-        while self._claims and not self._closed:
-            name, claim = next(iter(self._claims.items()))
+        while not self._closed and (name := self._next_claim()) is not None:
+            claim = self._claims[name]
             callers = [caller for caller in claim.callers if not caller.done()]
             if not callers:
                 del self._claims[name]
@@ -255,6 +253,10 @@ class Residency(Generic[R]):
             for caller in callers:
                 place.pins += 1
                 caller.set_result(None)
+
+    def _next_claim(self) -> Name | None:
+        """The first in line whose session does not still have a place with a void copy."""
+        return next((name for name in self._claims if name not in self._places), None)
 
     # -- loading
 
@@ -311,8 +313,6 @@ class Residency(Generic[R]):
         if self._places.get(place.name) is place:
             del self._places[place.name]
         resident, place.resident, place.loading = place.resident, None, None
-        if place.emptied is not None and not place.emptied.done():
-            place.emptied.set_result(None)
         self.unloaded[reason] += 1
         if resident is not None:
             resident.left(reason)

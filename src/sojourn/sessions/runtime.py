@@ -19,6 +19,7 @@ from sojourn.sessions.chores import Chores
 from sojourn.sessions.desk import Desk
 from sojourn.sessions.feed import Feeds
 from sojourn.sessions.live import Core, Live
+from sojourn.sessions.mailbox import CUT_WAIT
 from sojourn.sessions.residency import Name, Residency
 from sojourn.sessions.scope import Scope
 from sojourn.sessions.turn_run import Stop
@@ -140,7 +141,9 @@ class Runtime(Scope):
             if live.mailbox is not None:
                 live.mailbox.stop(Stop.CLOSING)
         if owners := self._owners():
-            await asyncio.wait(owners)
+            _, stuck = await asyncio.wait(owners, timeout=CUT_WAIT)
+            for task in stuck:  # what it runs is taken up by whoever opens the storage next
+                logger.error("%s would not stop; it is left behind", task.get_name())
 
     def _owners(self) -> list[asyncio.Task[None]]:
         boxes = [live.mailbox for live in self.core.residency.residents().values()]

@@ -217,10 +217,10 @@ class TurnRun:
                 type(error).__name__,
             )
 
-    async def give_up(self) -> None:
-        """End as failed after storage refused a write; raises StorageError while it still does, and OwnershipLost."""
+    async def give_up(self, reason: str) -> None:
+        """End as failed; raises StorageError while storage refuses it, and OwnershipLost."""
         if self.ended is None:
-            await self._end(TurnStatus.FAILED, "the database could not be written", [])
+            await self._end(TurnStatus.FAILED, reason, [])
 
     # -- steps
 
@@ -247,9 +247,16 @@ class TurnRun:
         if self._live.unreadable is not None:
             return [], []  # left to the next owner, who can read what they are
         calls = [effect for _, effect in sorted(self._open.items())]
-        told = [self._core.engine.unknown(self._live.history, effect) for effect in calls]
-        entries = [self._entry(EntryKind.TOOL_RESULT, step) for step in told]
+        entries = [self._entry(EntryKind.TOOL_RESULT, step) for effect in calls if (step := self._unknown(effect))]
         return entries, [replace(effect, status=EffectStatus.UNKNOWN) for effect in calls]
+
+    def _unknown(self, effect: Effect) -> ToolFinished | None:
+        try:
+            return self._core.engine.unknown(self._live.history, effect)
+        except Exception:
+            # a turn that cannot say so must still be able to end
+            logger.exception("the engine has no words for call %s of session %s", effect, self._row.id)
+            return None
 
     def _count(self, step: ModelResponded) -> None:
         self._said = step.text
