@@ -21,7 +21,7 @@ T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
 _Job = tuple[Operation[Any], "asyncio.Future[Any]"]
 
-#: The most operations in one commit, so that the first of them does not wait for thousands.
+#: No more are gathered for a commit that has this many, so that the first of them does not wait for thousands.
 MAX_BATCH = 256
 
 
@@ -35,9 +35,12 @@ class Writer:
     def __init__(self, connection: apsw.Connection, where: str) -> None:
         self._connection = connection
         self._where = where
-        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._closed = False
+        #: Whether the last commit was for several, and what has been asked for since.
+        self._crowded = False
+        self._gathered: list[_Job] = []
         self._thread = threading.Thread(target=self._run, name="sojourn-writer", daemon=True)
         self._thread.start()
 
@@ -50,13 +53,25 @@ class Writer:
         if self._closed:
             raise RuntimeClosed
         done: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put((operation, done))
+        if not self._crowded and not self._gathered:
+            self._queue.put([(operation, done)])
+            return done
+        # many at once: what this round of the loop still brings goes into the same commit
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append((operation, done))
         return done
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._queue.put(gathered)
 
     async def close(self) -> None:
         """Finish what is queued and stop the thread."""
         if not self._closed:
             self._closed = True
+            self._hand_over()
             self._queue.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
 
@@ -72,16 +87,16 @@ class Writer:
             if not more:
                 return
 
-    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
-        batch = [first]
+    def _gather(self, first: list[_Job]) -> tuple[list[_Job], bool]:
+        batch = first
         while len(batch) < MAX_BATCH:
             try:
-                job = self._queue.get_nowait()
+                jobs = self._queue.get_nowait()
             except Empty:
                 break
-            if job is None:
+            if jobs is None:
                 return batch, False
-            batch.append(job)
+            batch += jobs
         return batch, True
 
     def _commit(self, batch: Sequence[_Job], *, alone: bool = False) -> list[Any] | None:
@@ -106,7 +121,19 @@ class Writer:
     def _answer(self, batch: Sequence[_Job], answers: Sequence[Any]) -> None:
         futures = [done for _, done in batch]
         with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-            self._loop.call_soon_threadsafe(_settle, futures, answers)
+            self._loop.call_soon_threadsafe(self._settle, futures, answers)
+
+    # -- on the loop again
+
+    def _settle(self, futures: Sequence[asyncio.Future[Any]], answers: Sequence[Any]) -> None:
+        self._crowded = len(futures) > 1
+        for done, answer in zip(futures, answers, strict=True):
+            if done.done():
+                continue
+            if isinstance(answer, BaseException):
+                done.set_exception(answer)
+            else:
+                done.set_result(answer)
 
 
 def _attempt(operation: Operation[Any], connection: apsw.Connection) -> Any:
@@ -114,13 +141,3 @@ def _attempt(operation: Operation[Any], connection: apsw.Connection) -> Any:
         return operation(connection)
     except (SojournError, StaleClaim) as refusal:
         return refusal
-
-
-def _settle(futures: Sequence[asyncio.Future[Any]], answers: Sequence[Any]) -> None:
-    for done, answer in zip(futures, answers, strict=True):
-        if done.done():
-            continue
-        if isinstance(answer, BaseException):
-            done.set_exception(answer)
-        else:
-            done.set_result(answer)
