@@ -26,20 +26,17 @@ def words(text: str) -> list[str]:
 
 def searchable(text: str) -> str:
     """What a store indexes of a text, so that every store finds the same words in it."""
-    if text.isascii():
-        return text.lower().translate(_PLAIN)
-    # twice: decomposing brings forth new capitals, and folding new composed letters
-    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).casefold()
-    return folded.translate(_PLAIN)
+    return text.translate(_PLAIN)
 
 
-class _Plain(dict[int, int | None]):
-    """What becomes of each character, found out once: letters and digits stay, accents go, the rest are spaces."""
+class _Plain(dict[int, "int | str"]):
+    """What becomes of each character, found out once: letters and digits without case and accents, else a space."""
 
-    def __missing__(self, code: int) -> int | None:
-        character = chr(code)
-        kept = None if unicodedata.combining(character) else code if character.isalnum() else ord(" ")
-        self[code] = kept
+    def __missing__(self, code: int) -> int | str:
+        # twice: decomposing brings forth new capitals, and folding new composed letters
+        folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", chr(code)).casefold()).casefold()
+        plain = "".join(c if c.isalnum() else " " for c in folded if not unicodedata.combining(c))
+        self[code] = kept = ord(plain) if len(plain) == 1 else plain
         return kept
 
 
