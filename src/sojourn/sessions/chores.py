@@ -36,6 +36,7 @@ class Chores:
         self._unreadable: set[Name] = set()
         self._purge_wanted = asyncio.Event()
         self._changes = -1
+        self._begun = 0
         #: Turns run elsewhere that were looked at since the last change.
         self._looked: set[tuple[int, int]] = set()
 
@@ -72,8 +73,11 @@ class Chores:
         changed, self._changes = changes != self._changes, changes
         live = self._core.residency.residents().values()
         busy = {live.key: live.mailbox for live in live if live.mailbox is not None}
-        if changed:
+        begun = self._core.outcomes.begun
+        if changed or begun != self._begun:
             self._looked.clear()
+        self._begun = begun
+        if changed:
             self._core.feeds.refresh()
             if busy:
                 for key, turn in await self._core.store.cancels():

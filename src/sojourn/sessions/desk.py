@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sojourn.abc import NewInput
-from sojourn.errors import InvalidInput, SessionNotFound, StorageCorrupt
+from sojourn.errors import InvalidInput, SessionNotFound, SojournError, StorageCorrupt
 from sojourn.records import BusyPolicy, Content, Reply, UnloadReason
 from sojourn.sessions import current
 from sojourn.sessions.checks import printable
@@ -18,6 +19,8 @@ from sojourn.sessions.mailbox import Mailbox
 from sojourn.sessions.residency import Name, Place
 from sojourn.sessions.titles import title_from
 from sojourn.sessions.views import encode_content
+
+logger = logging.getLogger("sojourn.desk")
 
 #: The longest idempotency key, characters.
 MAX_KEY = 255
@@ -52,6 +55,7 @@ class Desk:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._running: set[asyncio.Task[None]] = set()
 
     async def ask(self, name: Name, said: Said) -> Ticket | Reply:
         """As `accept`, but where the turn begins at once, the reply once it has ended; raises what its end was."""
@@ -126,16 +130,22 @@ class Desk:
 
     async def _run_line(self, place: Place[Live], ticket: Ticket) -> None:
         """Set an owner to work on what is in line; takes the caller's pin."""
-        if await self._kick(place):
-            return
+        if not await self._kick(place):
+            # in a new copy, when there is a place for it; the caller waits for its turn and for nothing else
+            task = asyncio.create_task(self._run_anew(place.name, ticket), name=f"sojourn-run-{place.name[1]}")
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _run_anew(self, name: Name, ticket: Ticket) -> None:
         try:
-            # the input is accepted: however long it takes
-            await self.wake(place.name, wait=float("inf"))
-        except StorageCorrupt:
+            await self.wake(name, wait=float("inf"))
+        except StorageCorrupt as error:
             # nobody can read the session, so nobody would ever run what was just put in line
-            turn = ticket.accepted.turn.turn
-            await self._core.store.request_cancel(*place.name, turn, clear=False, now=self._core.clock.now_ms())
-            raise
+            accepted, now = ticket.accepted, self._core.clock.now_ms()
+            await self._core.store.request_cancel(*name, accepted.turn.turn, clear=False, now=now)
+            self._core.outcomes.settle(accepted.session.key, accepted.turn.turn, error)
+        except SojournError as error:
+            logger.warning("input of session %s waits to be taken up: %s", name[1], error.code)
 
     async def _kick(self, place: Place[Live]) -> bool:
         """Set an owner to work on what is in line; takes the caller's pin. False if the copy is void."""

@@ -147,11 +147,14 @@ class Outcomes:
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[int, int], _Expected] = {}
+        #: How often somebody began to wait: one who began after the last look has to be looked for once more.
+        self.begun = 0
 
     def expect(self, session: SessionRow, turn: int, end: asyncio.Future[Any] | None = None) -> asyncio.Future[Outcome]:
         """A future (the one given, or a new one) that gets the turn's outcome once it ends."""
         if end is None:
             end = asyncio.get_running_loop().create_future()
+        self.begun += 1
         place = (session.key, turn)
         found = self._waiting.get(place)
         if found is None:
