@@ -58,7 +58,7 @@ def open_store(storage: str) -> SessionStore:
 
         return MemoryStore()
     scheme, _, path = str(storage).partition(":///")
-    if scheme != "sqlite" or not path:
+    if scheme != "sqlite" or not path or path.startswith(":") or "?" in path:
         raise InvalidInput("storage", storage, _STORAGE)
     from sojourn.stores.sqlite.store import SqliteStore
 
@@ -66,6 +66,8 @@ def open_store(storage: str) -> SessionStore:
 
 
 def _engine(agent: Agent[Any, Any] | Engine, deps: DepsFactory | None) -> Engine:
+    if deps is not None and not callable(deps):
+        raise InvalidInput("deps", deps, "a function that is called with the session and gives the agent's deps")
     if isinstance(agent, Engine):
         return agent
     # provider libraries take a second to load: only when an agent is really run

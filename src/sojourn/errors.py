@@ -87,7 +87,7 @@ class SessionNotFound(SojournError):
 
     def __init__(self, session: str) -> None:
         self.session = session
-        super().__init__(f"no session {session!r}; create it, or send with create=True")
+        super().__init__(f"no session {session!r}; create it, or send to it")
 
 
 class SessionExists(SojournError):
@@ -149,7 +149,7 @@ class SessionLimitExceeded(SojournError):
         self.max_sessions, self.waited, self.retry_after = max_sessions, waited, retry_after
         super().__init__(
             f"all {max_sessions} live sessions were busy for {waited:g} s; try again in {retry_after:g} s, "
-            "or raise max_sessions (sessions.maxSessions)"
+            "or raise max_sessions"
         )
 
 
@@ -200,12 +200,12 @@ class AgentUnsupported(SojournError):
 
 
 class RuntimeClosed(SojournError):
-    """The runtime is not open."""
+    """The runtime is not open; what it accepted is stored, and goes on when the storage is opened again."""
 
     code = "runtime_closed"
 
     def __init__(self, state: str = "closed") -> None:
-        super().__init__(f"the runtime is {state}; use it inside `async with runtime:`")
+        super().__init__(f"the runtime is {state}; make calls inside `async with runtime:`, which opens it once")
 
 
 class StorageError(SojournError):

@@ -6,6 +6,7 @@ observed and checked for legality; everything else must be exactly as the model 
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
@@ -28,7 +29,7 @@ from sojourn.sessions.runtime import Settings
 from tests.model.runtime_acts import RuntimeActs, ids
 from tests.model.runtime_model import Session, Turn
 from tests.model.runtime_nodes import Node, Store
-from tests.model.runtime_world import LOOK, Caller
+from tests.model.runtime_world import LOOK, PATIENCE, Caller
 
 KEYS = ("k1", "k2")
 TTL = 5.0
@@ -148,7 +149,7 @@ class RuntimeMachine(RuntimeActs):
             elif not known and session is None and not waits:
                 session = self.sessions[sid] = Session(sid)
         else:
-            self.run(self.traffic.quiet())
+            self.run(asyncio.wait([caller.task], timeout=PATIENCE / 2))
             assert isinstance(caller.task.exception(), refusal), (caller, refusal)
             self.callers.remove(caller)
         self.check()

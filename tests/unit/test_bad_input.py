@@ -224,7 +224,10 @@ async def test_a_runtime_that_is_not_open_says_so_to_every_call(state: str) -> N
             with pytest.raises(RuntimeClosed) as refused:
                 await soon(call)
             assert refused.value.code == "runtime_closed"
-            assert str(refused.value) == f"the runtime is {state}; use it inside `async with runtime:`"
+            assert (
+                str(refused.value)
+                == f"the runtime is {state}; make calls inside `async with runtime:`, which opens it once"
+            )
     await runtime.close()
     if state == "closed":
         with pytest.raises(RuntimeClosed, match="closed"):

@@ -76,16 +76,29 @@ def main() -> NoReturn:
     sys.exit(OK)
 
 
+def _terminated(number: int, _frame: object) -> NoReturn:
+    """End as with Ctrl-C: whatever is open is closed on the way."""
+    sys.exit(128 + number)
+
+
 def _finish(work: Coroutine[Any, Any, int]) -> NoReturn:
     """Run a command to its exit code; an error is one sentence on standard error, never a traceback."""
     import asyncio
+    import signal
 
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         code = asyncio.run(work)
     except InvalidInput as error:
         typer.echo(f"error: {error}", err=True)
         code = USAGE
     except SojournError as error:
+        typer.echo(f"error: {error}", err=True)
+        code = FAILED
+    except BrokenPipeError:
+        sys.stdout = None  # whoever read it has left; nothing can be said to them
+        code = FAILED
+    except OSError as error:
         typer.echo(f"error: {error}", err=True)
         code = FAILED
     except KeyboardInterrupt:

@@ -85,7 +85,7 @@ class TerminalStage(Stage):
         bar = Table.grid()  # a bar alone would not end its line
         bar.add_row(ProgressBar(total=seen.total, completed=len(seen.answers), width=70))
         state = Text(f"{len(seen.answers)}/{seen.total} answers   {counts(seen)}")
-        legend = Text("▅ answered so far   ", "dim") + Text("▅ being answered", "bold yellow")
+        legend = Text("▅ how much is answered   ", "dim") + Text("◆ being answered", "bold yellow")
         self._live.update(Panel(Group(grid, Text(), bar, state, legend), title="sojourn demo", width=76))
 
 
@@ -102,5 +102,6 @@ def counts(seen: Seen) -> str:
 def _cell(seen: Seen, number: int) -> Text:
     share = seen.done(number) / len(script(number))
     level = _LEVELS[round(share * (len(_LEVELS) - 1))]
-    style = "bold yellow" if number in seen.asked else "green" if share == 1 else "cyan"
-    return Text(level, style)
+    if number in seen.asked:
+        return Text("◆", "bold yellow")
+    return Text(level, "green" if share == 1 else "cyan")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
-import sys
+import threading
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ import platformdirs
 from rich.console import Console
 
 from sojourn.bootstrap import Sojourn
-from sojourn.errors import SessionNotFound
+from sojourn.errors import InvalidInput, SessionNotFound
 from sojourn.records import EventKind, Role, TurnStatus
 
 OK, FAILED = 0, 1
@@ -25,7 +26,10 @@ PROMPT = "\u203a "
 def default_storage() -> str:
     """The database in the user's data directory, or in SOJOURN_HOME; its folder is made."""
     folder = Path(os.environ.get("SOJOURN_HOME") or platformdirs.user_data_dir("sojourn"))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput("SOJOURN_HOME", str(folder), f"a folder that can be made ({error.strerror})") from error
     return f"sqlite:///{folder / 'sojourn.db'}"
 
 
@@ -33,7 +37,7 @@ def demo_runtime(storage: str | None) -> Sojourn:
     """The runtime that both commands use."""
     from sojourn.engine.demo import demo_agent
 
-    return Sojourn(demo_agent(), storage=storage or default_storage())
+    return Sojourn(demo_agent(), storage=default_storage() if storage is None else storage)
 
 
 async def say_once(prompt: str, session: str | None, storage: str | None) -> int:
@@ -41,25 +45,33 @@ async def say_once(prompt: str, session: str | None, storage: str | None) -> int
     chosen = session or str(uuid.uuid4())
     async with demo_runtime(storage) as runtime:
         code = await _show_turn(runtime, chosen, prompt, Console())
-    Console(stderr=True).print(
-        f"[dim]session {chosen}; go on with: sojourn run --session {chosen} …[/dim]", highlight=False
-    )
+    if code == OK:
+        _tell(Console(stderr=True), f"session {chosen}; go on with: {_again('run', chosen, storage)} …")
     return code
+
+
+def _again(command: str, session: str, storage: str | None) -> str:
+    kept = "" if storage is None else f" --storage {shlex.quote(storage)}"
+    return f"sojourn {command}{kept} --session {session}"
+
+
+def _tell(console: Console, text: str) -> None:
+    """A line about the conversation, not of it."""
+    console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 async def converse(session: str | None, storage: str | None) -> int:
     """A conversation, line by line; what was said before is shown first."""
     chosen, console = session or str(uuid.uuid4()), Console()
     async with demo_runtime(storage) as runtime:
-        console.print(f"[dim]session {chosen} · an empty line ends it, Ctrl-C cancels an answer[/dim]", highlight=False)
+        _tell(console, f"session {chosen} · an empty line or Ctrl-C ends it; Ctrl-C in an answer cancels that")
         if session is not None:
             with suppress(SessionNotFound):  # a new conversation may be given its id
                 await _show_history(runtime, chosen, console)
-        while line := (await asyncio.to_thread(_read_line)).strip():
+        while line := (await _read_line()).strip():
             await _show_turn(runtime, chosen, line, console)
         statistics = await runtime.statistics()
-        kept = f"[dim]{statistics.live} live, {statistics.stored} stored · sojourn chat --session {chosen}[/dim]"
-        console.print(kept, highlight=False)
+        _tell(console, f"{statistics.live} live, {statistics.stored} stored · {_again('chat', chosen, storage)}")
     return OK
 
 
@@ -71,11 +83,29 @@ async def _show_history(runtime: Sojourn, session: str, console: Console) -> Non
             )
 
 
-def _read_line() -> str:
+async def _read_line() -> str:
+    """What is typed; nothing at Ctrl-C or the end of the input."""
+    loop = asyncio.get_running_loop()
+    line: asyncio.Future[str] = loop.create_future()
+
+    def give(text: str) -> None:
+        if not line.done():
+            line.set_result(text)
+
+    def read() -> None:
+        text = ""
+        with suppress(EOFError):
+            text = input(PROMPT)
+        with suppress(RuntimeError):  # the loop is closed: it was ended by Ctrl-C
+            loop.call_soon_threadsafe(give, text)
+
+    loop.add_signal_handler(signal.SIGINT, give, "")
+    # a daemon: a line that nobody will type must not keep the program
+    threading.Thread(target=read, name="sojourn-prompt", daemon=True).start()
     try:
-        return input(PROMPT)
-    except EOFError:
-        return ""
+        return await line
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 async def _show_turn(runtime: Sojourn, session: str, prompt: str, console: Console) -> int:
@@ -96,7 +126,6 @@ async def _show_turn(runtime: Sojourn, session: str, prompt: str, console: Conso
             elif event.kind is EventKind.TURN_ENDED:
                 code = OK if event.status is TurnStatus.COMPLETED else FAILED
                 console.print("" if code == OK else f"\n[yellow]{event.status}: {event.text}[/yellow]")
-        sys.stdout.flush()
     finally:
         loop.remove_signal_handler(signal.SIGINT)
         await asyncio.gather(*cancelling, return_exceptions=True)

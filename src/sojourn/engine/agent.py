@@ -22,6 +22,7 @@ from sojourn.engine.shown import shown
 from sojourn.engine.steps import tool_finished
 from sojourn.engine.supported import check_supported
 from sojourn.engine.turn import TurnDriver, final
+from sojourn.errors import InvalidInput
 from sojourn.records import Effect, Message, Session
 
 # A server's standard error is no place for an advertisement at the first run.
@@ -43,6 +44,8 @@ class PydanticAIEngine(Engine):
     """Runs turns of a pydantic-ai agent; raises AgentUnsupported for one that needs what this version cannot do."""
 
     def __init__(self, agent: Agent[Any, Any], *, deps: DepsFactory | None = None) -> None:
+        if not isinstance(agent, Agent):
+            raise InvalidInput("agent", agent, "a pydantic_ai.Agent, or an Engine")
         check_supported(agent)
         if agent.name is None:
             # Else pydantic-ai looks for a name in the variables of whoever calls it.

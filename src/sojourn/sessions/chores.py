@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sojourn.errors import SessionNotFound, SojournError, StorageCorrupt, StorageError, TurnNotFound
 from sojourn.records import TurnStatus
 from sojourn.sessions.desk import Desk
 from sojourn.sessions.following import stored_reply
 from sojourn.sessions.live import Core
+from sojourn.sessions.mailbox import Mailbox
 from sojourn.sessions.residency import Name
 from sojourn.sessions.turn_run import Stop
 
@@ -69,20 +70,21 @@ class Chores:
 
     async def pulse(self) -> None:
         """Where another process may have written: cancel what it asked to cancel, show what it stored."""
-        changes = self._core.store.foreign_changes()
-        changed, self._changes = changes != self._changes, changes
-        live = self._core.residency.residents().values()
-        busy = {live.key: live.mailbox for live in live if live.mailbox is not None}
-        begun = self._core.outcomes.begun
+        changes, begun = self._core.store.foreign_changes(), self._core.outcomes.begun
+        changed = changes != self._changes
         if changed or begun != self._begun:
             self._looked.clear()
-        self._begun = begun
+        self._changes, self._begun = changes, begun
+        live = self._core.residency.residents().values()
+        busy = {live.key: live.mailbox for live in live if live.mailbox is not None}
         if changed:
             self._core.feeds.refresh()
-            if busy:
-                for key, turn in await self._core.store.cancels():
-                    if (mailbox := busy.get(key)) is not None:
-                        mailbox.stop(Stop.CANCEL, turn)
+            for key, turn in await self._core.store.cancels() if busy else ():
+                if (mailbox := busy.get(key)) is not None:
+                    mailbox.stop(Stop.CANCEL, turn)
+        await self._look_for_ends(busy, changed=changed)
+
+    async def _look_for_ends(self, busy: Mapping[int | None, Mailbox], *, changed: bool) -> None:
         # also without a change: one that was busy here at the last look, or that nobody waited for then
         in_line: dict[Name, list[tuple[int, int]]] = {}
         for name, key, turn in self._core.outcomes.open():

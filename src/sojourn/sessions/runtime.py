@@ -12,7 +12,7 @@ from typing import Self
 
 from sojourn.abc import Engine, SessionStore
 from sojourn.clock import Clock, SystemClock
-from sojourn.errors import RuntimeClosed, SessionNotFound, TurnCancelled
+from sojourn.errors import InvalidInput, RuntimeClosed, SessionNotFound, TurnCancelled
 from sojourn.records import LOCAL_USER, OnInterrupt, Statistics, UnloadReason
 from sojourn.sessions.checks import interval, printable, whole_number
 from sojourn.sessions.chores import Chores
@@ -86,6 +86,10 @@ class Runtime(Scope):
     # -- life
 
     async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def open(self) -> Self:
+        """Open the storage and take up what a crash left; for those who cannot use `async with`, beside `close`."""
         if self._state is not _State.NEW:
             raise RuntimeClosed(self._state.value)
         settings = self.settings
@@ -106,7 +110,7 @@ class Runtime(Scope):
         except BaseException:
             await self._store.close()
             raise
-        self._state = _State.OPEN
+        self._state, self._loop = _State.OPEN, asyncio.get_running_loop()
         self.chores.start()
         return self
 
@@ -137,13 +141,15 @@ class Runtime(Scope):
         owners = self._owners()
         if owners:
             await self._wait_for(owners, self.settings.close_wait.total_seconds())
-        for live in self.core.residency.residents().values():
-            if live.mailbox is not None:
-                live.mailbox.stop(Stop.CLOSING)
-        if owners := self._owners():
+        while owners := self._owners():  # whoever was in a gate may still become one
+            for live in self.core.residency.residents().values():
+                if live.mailbox is not None:
+                    live.mailbox.stop(Stop.CLOSING)
             _, stuck = await asyncio.wait(owners, timeout=CUT_WAIT)
             for task in stuck:  # what it runs is taken up by whoever opens the storage next
                 logger.error("%s would not stop; it is left behind", task.get_name())
+            if stuck:
+                return
 
     def _owners(self) -> list[asyncio.Task[None]]:
         boxes = [live.mailbox for live in self.core.residency.residents().values()]
@@ -162,9 +168,11 @@ class Runtime(Scope):
         over.cancel()
 
     def check_open(self) -> None:
-        """Raises RuntimeClosed unless calls can be made."""
+        """Raises RuntimeClosed unless calls can be made, InvalidInput in another event loop than it was opened in."""
         if self._state is not _State.OPEN:
             raise RuntimeClosed(self._state.value)
+        if asyncio.get_running_loop() is not self._loop:
+            raise InvalidInput("event loop", "another one", "the loop in which the runtime was opened")
 
     # -- what users hold besides sessions
 

@@ -74,6 +74,8 @@ def usage_json(usage: Mapping[str, Usage]) -> str:
 def encode_content(content: Content) -> tuple[str, str]:
     """The body and the text of an entry with this content; raises InvalidInput, ContentTooLarge."""
     if isinstance(content, str):
+        if not content.strip():
+            raise InvalidInput("content", content, "text that is not blank, or parts")
         body, text = "{}", content
     else:
         parts = [_part(index, part) for index, part in enumerate(_parts(content))]
