@@ -99,11 +99,14 @@ async def _read_line() -> str:
         with suppress(RuntimeError):  # the loop is closed: it was ended by Ctrl-C
             loop.call_soon_threadsafe(give, text)
 
-    loop.add_signal_handler(signal.SIGINT, give, "")
+    loop.add_signal_handler(signal.SIGINT, give, "\n")
     # a daemon: a line that nobody will type must not keep the program
     threading.Thread(target=read, name="sojourn-prompt", daemon=True).start()
     try:
-        return await line
+        typed = await line
+        if typed == "\n":
+            print()  # noqa: T201 - behind the ^C that the terminal shows
+        return typed
     finally:
         loop.remove_signal_handler(signal.SIGINT)
 

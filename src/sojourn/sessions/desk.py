@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sojourn.abc import NewInput
-from sojourn.errors import InvalidInput, SessionNotFound, SojournError, StorageCorrupt
+from sojourn.errors import InvalidInput, RuntimeClosed, SessionNotFound, SojournError, StorageCorrupt
 from sojourn.records import BusyPolicy, Content, Reply, UnloadReason
 from sojourn.sessions import current
 from sojourn.sessions.checks import printable
@@ -107,6 +107,9 @@ class Desk:
                 if ticket.accepted.orphaned:
                     await self._run_line(pin.pop(), ticket)
                 return ticket
+            if self._core.residency.closed:
+                live.gate.leave()
+                raise RuntimeClosed("closing")
             # it leaves the gate when the input is stored
             told = Mailbox(self._core, pin.pop(), self._reload).start(new, whole=whole)
         found = await told
@@ -153,9 +156,10 @@ class Desk:
             live = _loaded(place)
             while True:
                 await live.gate.enter()
-                if place.void is not None:  # nobody could come in while it runs
+                # of a void copy nobody could come in while it runs; when the runtime closes, others go on with it
+                if place.void is not None or self._core.residency.closed:
                     live.gate.leave()
-                    return False
+                    return self._core.residency.closed
                 if live.mailbox is None:
                     Mailbox(self._core, pin.pop(), self._reload).start(None)
                     return True

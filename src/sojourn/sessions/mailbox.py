@@ -132,7 +132,7 @@ class Mailbox:
                 if accepted.outcome is Acceptance.OPENED:
                     self._opened()
                     return accepted
-                if not accepted.orphaned:
+                if not accepted.orphaned or self._core.residency.closed:
                     return None
             acquired = await self._acquire()
             if not told.done():

@@ -97,6 +97,11 @@ class Residency(Generic[R]):
         """Callers that wait for a place."""
         return sum(len(claim.callers) for claim in self._claims.values())
 
+    @property
+    def closed(self) -> bool:
+        """Whether nobody is let in any more."""
+        return self._closed
+
     def is_live(self, name: Name) -> bool:
         """Whether the session has a place."""
         return name in self._places
