@@ -153,7 +153,7 @@ class Runtime(Scope):
 
     def _owners(self) -> list[asyncio.Task[None]]:
         boxes = [live.mailbox for live in self.core.residency.residents().values()]
-        return [box.task for box in boxes if box is not None and box.task is not None]
+        return [box.task for box in boxes if box is not None and box.task is not None and not box.task.done()]
 
     async def _wait_for(self, tasks: list[asyncio.Task[None]], seconds: float) -> None:
         if not seconds:
