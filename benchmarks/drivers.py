@@ -14,7 +14,8 @@ from benchmarks.floor import DRIVERS, Driver, Facts, Job, Plan, prepare
 from benchmarks.harness import Case, Figures, Results, Row, median, percentile, ratio, ratio_text, written_bytes
 from benchmarks.turns import SESSIONS, check_played, floor_turn, timed
 from benchmarks.workload import Talk
-from sojourn.stores.common import searchable
+from sojourn.records import LOCAL_USER
+from sojourn.stores.sqlite.rows import indexed
 
 #: How many turns are committed together in a group.
 GROUP = 16
@@ -48,7 +49,7 @@ async def run(params: Mapping[str, Any], directory: Path) -> Figures:
 
 
 def _turns(plan: Plan, sessions: list[Facts], talk: Talk, group: int, rounds: int) -> Iterator[list[list[Job]]]:
-    plain = {text: searchable(text) for text in (*talk.said, *talk.answers)}
+    plain = {text: indexed(LOCAL_USER, text) for text in (*talk.said, *talk.answers)}
     for together in _groups(sessions, group, rounds):
         yield [plan.turn(facts, *talk.next(), plain) for facts in together]
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import apsw
 
-from sojourn.stores.sqlite.rows import owner_term
 from sojourn.stores.sqlite.schema import connect
 
 #: Every so many copies share a word that no other has: searching it finds about as many sessions in any file.
@@ -31,7 +30,7 @@ def fill(path: Path, template: str, count: int) -> None:
         _copy(connection, copies, "log", f"session = {key}", said, left_out="id")
         _copy(connection, copies, "turns", f"session = {key}", {"session": f"{base} + i"})
         connection.execute("UPDATE counters SET value = value + ? WHERE name = 'sessions'", (count,))
-        _index(connection, base, owner_term(user))
+        _index(connection, base, user)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     connection.close()
 
@@ -53,14 +52,14 @@ def _copy(
     )
 
 
-def _index(connection: apsw.Connection, base: int, owner: str) -> None:
+def _index(connection: apsw.Connection, base: int, user: str) -> None:
     connection.execute(
-        "INSERT INTO search (rowid, owner, text) SELECT id, ?, searchable(text) FROM log "
+        "INSERT INTO search (rowid, text) SELECT id, indexed(?, text) FROM log "
         "WHERE session > ? AND text <> '' AND kind IN ('turn_opened', 'message')",
-        (owner, base),
+        (user, base),
     )
     connection.execute(
-        "INSERT INTO search (rowid, owner, text) SELECT -key, ?, searchable(title) FROM sessions "
+        "INSERT INTO search (rowid, text) SELECT -key, indexed(?, title) FROM sessions "
         "WHERE key > ? AND title IS NOT NULL",
-        (owner, base),
+        (user, base),
     )

@@ -23,7 +23,7 @@ import apsw
 from benchmarks.workload import Talk, running, scripted
 from sojourn.records import LOCAL_USER
 from sojourn.sessions.runtime import Runtime
-from sojourn.stores.common import searchable
+from sojourn.stores.sqlite.rows import indexed
 from sojourn.stores.sqlite.schema import connect
 from sojourn.stores.sqlite.store import SqliteStore
 
@@ -183,7 +183,12 @@ async def _record(runtime: Runtime, store: SqliteStore, name: str, talk: Talk) -
     writing = connection
     said, answer = talk.next()
     facts = await _facts(store, name)
-    facts |= {"said": said, "answer": answer, "said_plain": searchable(said), "answer_plain": searchable(answer)}
+    facts |= {
+        "said": said,
+        "answer": answer,
+        "said_plain": indexed(LOCAL_USER, said),
+        "answer_plain": indexed(LOCAL_USER, answer),
+    }
     seen: list[_Seen] = []
 
     def trace(_: object, sql: str, bindings: Any) -> bool:
@@ -250,7 +255,7 @@ class StandardDriver:
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.create_function("searchable", 1, searchable, deterministic=True)
+        self._connection.create_function("indexed", 2, indexed, deterministic=True)
         for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "cache_size = -16000"):
             self._connection.execute(f"PRAGMA {setting}").fetchall()
 
