@@ -85,20 +85,21 @@ class Replay:
             sys.executable, str(HERE / "player.py"), json.dumps(plan), stdout=asyncio.subprocess.PIPE
         )
         assert player.stdout is not None
-        left = random.randint(1, max(2, len(self.recorded()))) if kill else None
+        # early enough that there is something left for the next one; what it said before it died still arrives
+        left, killed = random.randint(1, max(1, len(self.recorded()) // 2)), False
         try:
             async for line in player.stdout:
-                if self._take(json.loads(line)) and left is not None:
-                    left -= 1
-                    if not left:
-                        player.send_signal(signal.SIGKILL)
-                        self.kills += 1
+                left -= self._take(json.loads(line))
+                if kill and not killed and left <= 0:
+                    player.send_signal(signal.SIGKILL)
+                    killed = True
+                    self.kills += 1
             await player.wait()
         finally:
             if player.returncode is None:
                 player.kill()
                 await player.wait()
-        assert player.returncode == (-signal.SIGKILL if kill and left == 0 else 0)
+        assert player.returncode == (-signal.SIGKILL if killed else 0)
 
     def _take(self, line: dict[str, Any]) -> bool:
         """Remember a line; whether it was a reply that is new."""
