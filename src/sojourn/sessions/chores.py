@@ -125,7 +125,7 @@ class Chores:
     async def take_up(self, name: Name) -> None:
         """Let a session's waiting work run, however long it takes to get a place."""
         try:
-            await self._desk.wake(name, wait=float("inf"))
+            await self._desk.wake(name)
         except SojournError as error:
             if isinstance(error, StorageCorrupt):
                 self._unreadable.add(name)  # trying again and again would not make it readable

@@ -83,9 +83,9 @@ class Desk:
                 core.residency.forget(name, UnloadReason.GONE)
             raise
 
-    async def wake(self, name: Name, *, wait: float | None = None) -> None:
-        """Let work that nobody owns run, if the session has any."""
-        while not await self._kick(await self._core.residency.acquire(name, wait=wait)):
+    async def wake(self, name: Name) -> None:
+        """Let work that nobody owns run, if the session has any; however long it takes to get a place."""
+        while not await self._kick(await self._core.residency.acquire(name, wait=float("inf"))):
             pass  # its copy was void; a new one comes when that has left
 
     def _input(self, name: Name, said: Said) -> NewInput:
@@ -141,7 +141,7 @@ class Desk:
 
     async def _run_anew(self, name: Name, ticket: Ticket) -> None:
         try:
-            await self.wake(name, wait=float("inf"))
+            await self.wake(name)
         except StorageCorrupt as error:
             # nobody can read the session, so nobody would ever run what was just put in line
             accepted, now = ticket.accepted, self._core.clock.now_ms()
@@ -180,7 +180,7 @@ class Desk:
     async def _reload(self, live: Live) -> None:
         """Make a copy anew that is too far behind."""
         fresh = await self.load(live.name)
-        live.row, live.history, live.key, live.version = fresh.row, fresh.history, fresh.key, fresh.version
+        live.history, live.key, live.version = fresh.history, fresh.key, fresh.version
         live.unreadable = None
 
     async def load(self, name: Name) -> Live:

@@ -1,4 +1,4 @@
-"""A session in memory: its row, its parsed history, and what the parts of the core share."""
+"""A session in memory: its parsed history, how far it knows the log, and what the parts of the core share."""
 
 from __future__ import annotations
 
@@ -64,14 +64,12 @@ class Live:
         "key",
         "mailbox",
         "name",
-        "row",
         "unreadable",
         "version",
     )
 
     def __init__(self, name: Name, row: SessionRow | None, history: History) -> None:
         self.name = name
-        self.row = row
         self.history = history
         self.key = row.key if row else None
         self.version = row.version if row else 0
@@ -91,7 +89,7 @@ class Live:
 
     def take(self, got: Accepted | Acquired) -> None:
         """Bring the copy up to date with what the store answered."""
-        self.row, self.key = got.session, got.session.key
+        self.key = got.session.key
         self._extend(got.tail)
         self.version = got.session.version
 
