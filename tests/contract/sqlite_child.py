@@ -39,6 +39,11 @@ async def main(path: str) -> None:
             elif command == "write" and owner is not None:
                 for number in range(int(arguments[0])):
                     await owner.write(f"{arguments[1]} {number}")
+            elif command == "churn":
+                for number in range(int(arguments[0])):
+                    passing = SqliteStore(f"{path}{number}")
+                    await passing.open()
+                    await passing.close()
             elif command == "close":
                 await store.close()
             answer = str(forked()) if command == "fork" else "done"

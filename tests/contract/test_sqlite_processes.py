@@ -105,6 +105,11 @@ async def test_processes_may_open_a_new_file_at_the_same_time_and_write_side_by_
     assert await store.runnable() == []
 
 
+async def test_processes_that_come_and_go_on_new_files_do_not_hinder_each_other(start: Start) -> None:
+    children = await several(start, 3)
+    assert await together(children, ["churn 25"] * 3) == ["done"] * 3
+
+
 async def test_the_session_of_a_killed_process_can_be_taken_at_once(start: Start, store: SqliteStore) -> None:
     (child,) = await several(start, 1)
     await child.tell("open")

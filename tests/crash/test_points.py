@@ -18,7 +18,7 @@ from sojourn.sessions.turn_run import TurnRun
 from tests.crash.dying import DyingStore, stop_everything
 from tests.crash.judge import Stored, describe, judge_rest, judge_shape, read
 from tests.crash.scenario import Agent, Scenario, World, runtime_of
-from tests.model.runtime_nodes import SteppedClock, Traffic
+from tests.model.runtime_nodes import SteppedClock, Traffic, bury
 
 #: Real seconds that one life may take.
 PATIENCE = 20
@@ -26,6 +26,7 @@ PATIENCE = 20
 
 async def live_and_die(path: str, world: World, at: int, *, after: bool) -> DyingStore:
     """Play the scenario until the store dies, or to its end."""
+    asyncio.get_running_loop().set_exception_handler(bury)
     traffic = Traffic()
     store, agent = DyingStore(path, traffic, at, after=after), Agent(world, patient=True)
     runtime = runtime_of(store, agent, SteppedClock(traffic))
@@ -44,6 +45,7 @@ async def live_and_die(path: str, world: World, at: int, *, after: bool) -> Dyin
 
 async def recover_and_die(path: str, world: World, at: int, *, after: bool) -> None:
     """A second life that takes up what the first one left, and dies of it."""
+    asyncio.get_running_loop().set_exception_handler(bury)
     traffic = Traffic()
     store, clock = DyingStore(path, traffic, at, after=after), SteppedClock(traffic)
     runtime = runtime_of(store, Agent(world, patient=False), clock)

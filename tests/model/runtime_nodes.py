@@ -27,6 +27,12 @@ class Killed(BaseException):
     """The process is dead: nothing that it does happens."""
 
 
+def bury(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An event loop's exception handler: a killed process has no last words, and others have theirs."""
+    if not isinstance(context.get("exception"), Killed):
+        loop.default_exception_handler(context)
+
+
 class Traffic:
     """Counts store operations, so that one knows when nothing more happens by itself."""
 

@@ -22,7 +22,7 @@ from sojourn.records import OnInterrupt, Reply, TurnStatus
 from sojourn.sessions.runtime import Settings
 from sojourn.sessions.turns import after_interruption
 from tests.model.runtime_model import Session, Turn
-from tests.model.runtime_nodes import Node, Stage, SteppedClock, Traffic, make_task
+from tests.model.runtime_nodes import Node, Stage, SteppedClock, Traffic, bury, make_task
 
 #: Longer than every look of the runtime for what other nodes did, seconds.
 LOOK = 0.25
@@ -83,6 +83,7 @@ class RuntimeWorld(RuleBasedStateMachine):
         type(self).histories += 1
         self.loop = asyncio.new_event_loop()
         self.loop.set_task_factory(make_task)
+        self.loop.set_exception_handler(bury)
         self.stage = Stage()
         self.sessions: dict[str, Session] = {}
         self.nodes: dict[str, Node] = {}

@@ -23,10 +23,24 @@ class NodeLocks:
 
     def hold(self, node: int) -> None:
         """Show that `node` is alive, from now until `release` or the end of the process."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._held = os.open(self._path(node), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while self._held is None:
+            self._held = self._locked(node)
         self._node = node
+
+    def _locked(self, node: int) -> int | None:
+        """The node's open and locked file, or None if others tidied it away meanwhile."""
+        with suppress(FileExistsError):
+            self._folder.mkdir()
+        try:
+            found = os.open(self._path(node), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # the folder was empty, and the last one to leave removed it
+            return None
+        with suppress(BlockingIOError, FileNotFoundError):
+            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(found), self._path(node).stat()):
+                return found
+        os.close(found)
+        return None
 
     def release(self, *, tidy: bool = True) -> None:
         """Give the lock up; without `tidy` the file stays, as after a crash."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -54,10 +55,24 @@ def _make_ready(connection: apsw.Connection, path: str, synchronous: str) -> Non
     _check_ours(connection, path)
     # takes effect in a new file only; a commit writes whole pages, and few of their bytes have changed
     connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-    connection.execute("PRAGMA journal_mode = WAL")
+    _keep_log(connection)
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     # deleted text is overwritten with zeros, not merely forgotten
     connection.execute("PRAGMA secure_delete = ON")
+
+
+def _keep_log(connection: apsw.Connection) -> None:
+    """Turn the write-ahead log on; SQLite does not wait by itself while others do the same to a new file."""
+    patience = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except apsw.BusyError:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def migrate(connection: apsw.Connection, where: str) -> None:

@@ -81,9 +81,10 @@ class SqliteStore(SessionStore):
             self._writing = connect(self._path, vfs=self._vfs, synchronous=self._synchronous)
             migrate(self._writing, self._path)
             self._pulse = connect(self._path, vfs=self._vfs, read_only=True)
-            self._writing.execute(SQL["join"], (time.time_ns() // 1_000_000,))
-            self._node.number = self._writing.last_insert_rowid()
-            self._locks.hold(self._node.number)
+            with self._writing:  # nobody sees the node before its lock is held
+                self._writing.execute(SQL["join"], (time.time_ns() // 1_000_000,))
+                self._node.number = self._writing.last_insert_rowid()
+                self._locks.hold(self._node.number)
         except BaseException as error:
             self._disconnect()
             if isinstance(error, apsw.Error):
