@@ -23,6 +23,14 @@ def forked() -> int:
     os._exit(0)
 
 
+async def churn(path: str, times: int) -> None:
+    """Make files, one after the other."""
+    for number in range(times):
+        passing = SqliteStore(f"{path}{number}")
+        await passing.open()
+        await passing.close()
+
+
 async def main(path: str) -> None:
     store = SqliteStore(path)
     owner: Owner | None = None
@@ -40,10 +48,7 @@ async def main(path: str) -> None:
                 for number in range(int(arguments[0])):
                     await owner.write(f"{arguments[1]} {number}")
             elif command == "churn":
-                for number in range(int(arguments[0])):
-                    passing = SqliteStore(f"{path}{number}")
-                    await passing.open()
-                    await passing.close()
+                await churn(path, int(arguments[0]))
             elif command == "close":
                 await store.close()
             answer = str(forked()) if command == "fork" else "done"
