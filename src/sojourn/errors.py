@@ -12,6 +12,7 @@
     ├── TurnFailed, TurnCancelled, TurnHeld    how a turn ended otherwise than completed
     ├── OwnershipLost                somebody else writes this session now
     ├── AgentUnsupported             the agent needs what this version cannot do
+    ├── ConfigInvalid                an agent.yml cannot be used; lists all that is wrong with it
     ├── RuntimeClosed
     └── StorageError
         ├── StorageUnavailable, StorageReadOnly, StorageFull
@@ -22,6 +23,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -197,6 +199,16 @@ class AgentUnsupported(SojournError):
     """The agent asks for something that this version of Sojourn cannot do."""
 
     code = "agent_unsupported"
+
+
+class ConfigInvalid(SojournError):
+    """An agent.yml cannot be used; `problems` has a sentence for everything that is wrong, in the file's order."""
+
+    code = "config_invalid"
+
+    def __init__(self, problems: Sequence[object]) -> None:
+        self.problems = tuple(str(problem) for problem in problems)
+        super().__init__("\n".join(self.problems))
 
 
 class RuntimeClosed(SojournError):
