@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, unquote
 
 from sojourn.abc import DepsFactory, Engine, SessionStore
 from sojourn.clock import Clock
-from sojourn.errors import InvalidInput
-from sojourn.records import OnInterrupt
+from sojourn.errors import ConfigInvalid, InvalidInput
+from sojourn.records import BusyPolicy, OnInterrupt
 from sojourn.sessions.runtime import Runtime, Settings
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent  # noqa: TID251 - the type alone, never at run time
+
+    from sojourn.config.configuration import Configuration
+
+_log = logging.getLogger("sojourn.config")
 
 _STORAGE = "'sqlite:///PATH' (three slashes: relative, four: absolute) or 'memory:'"
 
@@ -39,6 +46,7 @@ class Sojourn(Runtime):
         admission_wait: timedelta = timedelta(seconds=10),
         on_interrupt: OnInterrupt | str = OnInterrupt.RESUME,
         close_wait: timedelta = timedelta(seconds=5),
+        busy: BusyPolicy | str = BusyPolicy.QUEUE,
         clock: Clock | None = None,
     ) -> None:
         settings = Settings(
@@ -47,8 +55,102 @@ class Sojourn(Runtime):
             admission_wait=admission_wait,
             on_interrupt=_interrupt(on_interrupt),
             close_wait=close_wait,
+            busy=_busy(busy),
         )
         super().__init__(open_store(storage), _engine(agent, deps), settings, clock=clock)
+        #: The agent.yml that it was made from.
+        self.configuration: Configuration | None = None
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        *,
+        storage: str | None = None,
+        environ: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+    ) -> Self:
+        """A runtime of the agent that an agent.yml describes; what has no effect is logged as a warning.
+
+        `storage` replaces the file's own, `environ` the environment in which its variables are looked up. Raises
+        ConfigInvalid with all that is wrong in the file, InvalidInput for a missing key, AgentUnsupported.
+        """
+        from sojourn.config.loader import load
+
+        return cls.from_configuration(
+            load(path, environ=os.environ if environ is None else environ), storage=storage, clock=clock
+        )
+
+    @classmethod
+    def from_configuration(
+        cls, configuration: Configuration, *, storage: str | None = None, clock: Clock | None = None
+    ) -> Self:
+        """A runtime of a configuration that was loaded before; see `from_file`."""
+        from sojourn.config.logs import configure
+        from sojourn.engine.configured import ConfiguredEngine
+
+        agent = configuration.agent
+        if "logger" in agent.model_fields_set:
+            configure(agent.logger, configuration.path.parent)
+        for warning in configuration.warnings:
+            _log.warning("%s", warning)
+        runtime = cls(
+            ConfiguredEngine(configuration),
+            storage=storage_of(configuration) if storage is None else storage,
+            max_sessions=agent.sessions.max_sessions,
+            session_ttl=timedelta(milliseconds=agent.sessions.session_ttl),
+            admission_wait=timedelta(milliseconds=agent.sojourn.admission_wait),
+            on_interrupt=agent.sojourn.on_interrupt,
+            close_wait=timedelta(milliseconds=agent.sojourn.close_wait),
+            busy=agent.sojourn.busy,
+            clock=clock,
+        )
+        runtime.configuration = configuration
+        return runtime
+
+    @property
+    def greeting(self) -> str | None:
+        """What the agent says before anybody has spoken, from its agent.yml."""
+        return None if self.configuration is None else self.configuration.agent.greeting
+
+
+def reading(storage: str) -> Runtime:
+    """A runtime without an agent: it reads, puts in order and removes sessions, and runs none of their turns."""
+    from sojourn.engine.reader import Reader
+
+    return Runtime(open_store(storage), Reader(), Settings(takes_up_work=False))
+
+
+def data_folder() -> Path:
+    """Where conversations are kept unless something else is said: SOJOURN_HOME, or the user's data directory; made."""
+    import platformdirs
+
+    folder = Path(os.environ.get("SOJOURN_HOME") or platformdirs.user_data_dir("sojourn")).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput("SOJOURN_HOME", str(folder), f"a folder that can be made ({error.strerror})") from error
+    return folder.absolute()
+
+
+def default_storage(name: str = "sojourn") -> str:
+    """The address of the database of this name in the data folder."""
+    return f"sqlite:///{quote(str(data_folder() / f'{name}.db'))}"
+
+
+def storage_of(configuration: Configuration) -> str:
+    """The address of an agent.yml's storage; a relative path starts at the file's folder. Raises ConfigInvalid."""
+    database = configuration.agent.storage.database
+    if database is None or (database.type == "sqlite" and database.path is None):
+        return default_storage(configuration.name)
+    if database.type == "in-memory":
+        return "memory:"
+    if database.type == "sqlite" and database.path is not None:
+        path = Path(database.path).expanduser()
+        return f"sqlite:///{quote(str((configuration.path.parent / path).absolute()))}"
+    raise ConfigInvalid(
+        [f"{configuration.path}: storage.database.type: found 'postgres', which comes later; use sqlite or in-memory"]
+    )
 
 
 def open_store(storage: str) -> SessionStore:
@@ -74,6 +176,13 @@ def _engine(agent: Agent[Any, Any] | Engine, deps: DepsFactory | None) -> Engine
     from sojourn.engine.agent import PydanticAIEngine
 
     return PydanticAIEngine(agent, deps=deps)
+
+
+def _busy(value: BusyPolicy | str) -> BusyPolicy:
+    try:
+        return BusyPolicy(value)
+    except ValueError as error:
+        raise InvalidInput("busy", value, " or ".join(repr(str(policy)) for policy in BusyPolicy)) from error
 
 
 def _interrupt(value: OnInterrupt | str) -> OnInterrupt:

@@ -28,7 +28,8 @@ from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.usage import RequestUsage
 
 from sojourn.abc import FeedbackGiven, ModelResponded, Step, TextDelta, ToolFinished
-from sojourn.engine.agent import UNKNOWN, PydanticAIEngine
+from sojourn.engine.agent import PydanticAIEngine
+from sojourn.engine.steps import UNKNOWN
 from sojourn.records import EntryKind, Session
 from tests.engine.core import (
     Core,

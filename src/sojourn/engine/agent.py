@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic_ai import Agent, AgentRetries, UsageLimits
 from pydantic_ai.capabilities import AbstractCapability, ReinjectSystemPrompt
-from pydantic_ai.messages import ModelResponse, TextPart, ToolReturnPart
+from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.run import AgentRun
 
 from sojourn.abc import DepsFactory, Engine, Entry, History, Run, Step, ToolFinished
@@ -19,7 +19,7 @@ from sojourn.engine.guard import Guard
 from sojourn.engine.history import PydanticAIHistory
 from sojourn.engine.servers import Connections
 from sojourn.engine.shown import shown
-from sojourn.engine.steps import tool_finished
+from sojourn.engine.steps import unknown_result
 from sojourn.engine.supported import check_supported
 from sojourn.engine.turn import TurnDriver, final
 from sojourn.errors import InvalidInput
@@ -33,11 +33,6 @@ MAX_REQUESTS = 1000
 
 #: How often a model may correct a call or an answer where the agent leaves that to pydantic-ai's default of once.
 RETRIES = 3
-
-UNKNOWN = (
-    "The outcome of this call is unknown: it was started, and cut off before a result was stored. "
-    "It may or may not have happened; check before you do it again."
-)
 
 
 class PydanticAIEngine(Engine):
@@ -92,14 +87,7 @@ class PydanticAIEngine(Engine):
             yield driver.finished
 
     def unknown(self, history: History, call: Effect) -> ToolFinished:
-        calls = _ours(history).calls
-        if call.index >= len(calls):
-            raise ValueError(f"the last response has no call {call.index}")
-        asked = calls[call.index]
-        part = ToolReturnPart(
-            tool_name=asked.tool_name, content=UNKNOWN, tool_call_id=asked.tool_call_id, outcome="interrupted"
-        )
-        return tool_finished(call.index, part, response=call.seq)
+        return unknown_result(_ours(history), call)
 
     def interrupted(self, text: str) -> str:
         body, _ = codec.dump_response(ModelResponse(parts=[TextPart(content=text)], state="interrupted"))

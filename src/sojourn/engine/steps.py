@@ -27,8 +27,13 @@ from pydantic_ai.messages import (
 
 from sojourn.abc import Call, ModelResponded, RunFinished, ToolFinished
 from sojourn.engine import codec
-from sojourn.engine.history import calls_of
-from sojourn.records import Usage
+from sojourn.engine.history import PydanticAIHistory, calls_of
+from sojourn.records import Effect, Usage
+
+UNKNOWN = (
+    "The outcome of this call is unknown: it was started, and cut off before a result was stored. "
+    "It may or may not have happened; check before you do it again."
+)
 
 #: What OpenAI accepts as the length of a call's id.
 _MAX_CALL_ID = 40
@@ -101,6 +106,17 @@ def tool_finished(index: int, part: ToolReturnPart, *, response: int | None = No
     """The step that brings a result."""
     body, text = codec.dump_result(index, part, response=response)
     return ToolFinished(index=index, body=body, text=text)
+
+
+def unknown_result(history: PydanticAIHistory, call: Effect) -> ToolFinished:
+    """The result of a call of the history's last response that was started and whose outcome nobody knows."""
+    if call.index >= len(history.calls):
+        raise ValueError(f"the last response has no call {call.index}")
+    asked = history.calls[call.index]
+    part = ToolReturnPart(
+        tool_name=asked.tool_name, content=UNKNOWN, tool_call_id=asked.tool_call_id, outcome="interrupted"
+    )
+    return tool_finished(call.index, part, response=call.seq)
 
 
 def run_finished(output: Any, response: ModelResponse | None) -> RunFinished:

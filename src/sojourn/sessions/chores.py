@@ -41,10 +41,11 @@ class Chores:
         #: Turns run elsewhere that were looked at since the last change.
         self._looked: set[tuple[int, int]] = set()
 
-    def start(self) -> None:
-        """Begin; what a crash left is looked for at once."""
+    def start(self, *, recovering: bool = True) -> None:
+        """Begin; what a crash left is looked for at once, if `recovering`."""
         self._purge_wanted.set()
-        self._spawn(self._forever(self.recover, RECOVERY_INTERVAL), "sojourn-recovery")
+        if recovering:
+            self._spawn(self._forever(self.recover, RECOVERY_INTERVAL), "sojourn-recovery")
         self._spawn(self._forever(self.pulse, PULSE_INTERVAL), "sojourn-pulse")
         self._spawn(self._purge_forever(), "sojourn-purge")
 

@@ -13,7 +13,7 @@ from typing import Self
 from sojourn.abc import Engine, SessionStore
 from sojourn.clock import Clock, SystemClock
 from sojourn.errors import InvalidInput, RuntimeClosed, SessionNotFound, TurnCancelled
-from sojourn.records import LOCAL_USER, OnInterrupt, Statistics, UnloadReason
+from sojourn.records import LOCAL_USER, BusyPolicy, OnInterrupt, Statistics, UnloadReason
 from sojourn.sessions.checks import interval, printable, whole_number
 from sojourn.sessions.chores import Chores
 from sojourn.sessions.desk import Desk
@@ -41,6 +41,10 @@ class Settings:
     on_interrupt: OnInterrupt = OnInterrupt.RESUME
     #: How long running turns may go on when the runtime closes, before they are handed over.
     close_wait: timedelta = timedelta(seconds=5)
+    #: What a message for a busy session does where its sender does not say.
+    busy: BusyPolicy = BusyPolicy.QUEUE
+    #: Whether it runs what is waiting in storage; not for one that only looks and puts in order.
+    takes_up_work: bool = True
 
     def __post_init__(self) -> None:
         whole_number("max_sessions", self.max_sessions, 1)
@@ -111,7 +115,7 @@ class Runtime(Scope):
             await self._store.close()
             raise
         self._state, self._loop = _State.OPEN, asyncio.get_running_loop()
-        self.chores.start()
+        self.chores.start(recovering=settings.takes_up_work)
         return self
 
     async def __aexit__(

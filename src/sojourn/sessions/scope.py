@@ -28,7 +28,7 @@ from sojourn.records import (
 )
 from sojourn.sessions import current, following, transfer
 from sojourn.sessions.checks import whole_number
-from sojourn.sessions.desk import check_said
+from sojourn.sessions.desk import Said, check_said
 from sojourn.sessions.residency import Name
 from sojourn.sessions.titles import MAX_TITLE, can_be_title
 from sojourn.sessions.views import message_of, queued_of, session_of, turn_of
@@ -159,7 +159,7 @@ class Scope:
         *,
         key: str | None = None,
         create: bool = True,
-        busy: BusyPolicy | str = BusyPolicy.QUEUE,
+        busy: BusyPolicy | str | None = None,
     ) -> Reply:
         """Say something and wait for the agent to finish. Cancelling this call does not cancel the turn.
 
@@ -167,7 +167,7 @@ class Scope:
         the reply of the turn that it began. Raises SessionNotFound (with create=False), SessionBusy (busy="reject"),
         IdempotencyConflict, SessionReentrant, SessionLimitExceeded, TurnFailed, TurnCancelled, TurnHeld, InvalidInput.
         """
-        said, name = check_said(content, key, busy, create=create), self._name(id)
+        said, name = self._said(content, key, busy, create=create), self._name(id)
         core = self._runtime.core
         with current.waiting_for(core.waits, name):
             found = await self._runtime.desk.ask(name, said)
@@ -180,13 +180,13 @@ class Scope:
         *,
         key: str | None = None,
         create: bool = True,
-        busy: BusyPolicy | str = BusyPolicy.QUEUE,
+        busy: BusyPolicy | str | None = None,
     ) -> AsyncGenerator[Event]:
         """Say something and follow the turn; the last event is terminal. Leaving early does not stop the turn.
 
         Raises as `send` does, except that a turn's end is an event.
         """
-        said, name = check_said(content, key, busy, create=create), self._name(id)
+        said, name = self._said(content, key, busy, create=create), self._name(id)
         core = self._runtime.core
         with current.waiting_for(core.waits, name):
             ticket = await self._runtime.desk.accept(name, said)
@@ -262,6 +262,9 @@ class Scope:
         """The ledger of tool calls, in order. Raises SessionNotFound."""
         return await self._runtime.core.store.effects(*self._name(id))
 
+    def _said(self, content: Content, key: str | None, busy: BusyPolicy | str | None, *, create: bool) -> Said:
+        return check_said(content, key, self._runtime.settings.busy if busy is None else busy, create=create)
+
     def _name(self, id: str) -> Name:
         self._runtime.check_open()
         return (self.user, check_session_id(id))
@@ -292,7 +295,7 @@ class SessionHandle:
         *,
         key: str | None = None,
         create: bool = True,
-        busy: BusyPolicy | str = BusyPolicy.QUEUE,
+        busy: BusyPolicy | str | None = None,
     ) -> Reply:
         """See Scope.send."""
         return await self._scope.send(self.id, content, key=key, create=create, busy=busy)
@@ -303,7 +306,7 @@ class SessionHandle:
         *,
         key: str | None = None,
         create: bool = True,
-        busy: BusyPolicy | str = BusyPolicy.QUEUE,
+        busy: BusyPolicy | str | None = None,
     ) -> AsyncGenerator[Event]:
         """See Scope.stream."""
         return self._scope.stream(self.id, content, key=key, create=create, busy=busy)
