@@ -503,6 +503,24 @@ class FeedbackGiven:
 
 
 @dataclass(slots=True)
+class ModelRetried:
+    """A request to the model failed in passing, and the engine makes it again after `wait` seconds; not stored.
+
+    It comes before the wait. Text since the last stored step is void; the request is made as if it had never been.
+    """
+
+    #: The number of the try that follows, from 2 on.
+    attempt: int
+    #: Seconds.
+    wait: float
+    #: For people: what happened, and how long the wait is. Nothing secret, nothing of the provider's own words.
+    reason: str
+    #: What the request that failed has used, where that is known.
+    model: str = "unknown"
+    usage: Usage | None = None
+
+
+@dataclass(slots=True)
 class RunFinished:
     """The agent stopped: last of a run. `output_json` is the output as JSON, or None where it is the text itself."""
 
@@ -511,7 +529,7 @@ class RunFinished:
     finish_reason: str
 
 
-Step = TextDelta | ModelResponded | ToolFinished | FeedbackGiven | RunFinished
+Step = TextDelta | ModelRetried | ModelResponded | ToolFinished | FeedbackGiven | RunFinished
 
 
 @dataclass(slots=True)
@@ -556,7 +574,8 @@ class Engine(ABC):
 
         The core stores each step before it asks for the next, so:
 
-        * ModelResponded comes before any of its calls is started, and once for each request to the model;
+        * ModelResponded comes before any of its calls is started, and once for each request that the model answered;
+        * ModelRetried comes only between stored steps: what was asked for before it is stored, and no tool runs;
         * the engine never changes `run.history`; the core extends it with what it stored;
         * raising ends the turn as failed, with the exception's sentence as the reason; AgentUnsupported too;
         * closing the generator or cancelling its task stops the model request and every async tool at once.

@@ -10,6 +10,7 @@
     ├── SessionBusy, SessionReentrant, IdempotencyConflict
     ├── SessionLimitExceeded         no place in memory in time; try again
     ├── TurnFailed, TurnCancelled, TurnHeld    how a turn ended otherwise than completed
+    ├── ModelFailed, ModelRequestLimit, PromptFailed    why a turn failed
     ├── OwnershipLost                somebody else writes this session now
     ├── AgentUnsupported             the agent needs what this version cannot do
     ├── ConfigInvalid                an agent.yml cannot be used; lists all that is wrong with it
@@ -23,8 +24,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar
+
+#: What is a secret by its form: a key that begins as a provider's keys do, a token, a password in a URL, a value behind
+#: a telling name, and long hexadecimal.
+_SECRETS = re.compile(
+    r"""
+    \b(?:sk|pk|rk|xai|gsk|glpat|hf|ghp|gho|xox[abpr])[-_][-_.A-Za-z0-9*]{6,}
+    | \b(?:AIza|AKIA|ASIA|eyJ|ya29\.)[-_.A-Za-z0-9]{10,}
+    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)
+    | (?<=bearer\ )[^\s"',]{12,}
+    | (?P<name>\b(?:[a-z]+[-_])*(?:api[-_ ]?key|key|token|secret|password|authorization|signature|sig)
+        (?:\ provided)?["']?\s*[=:]\s*["']?)(?:(?:bearer|basic)\ )?[^\s"'&,;]+
+    | \b(?=[a-z]*[0-9])(?=[0-9]*[a-z])[a-z0-9]{32,}\b
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
 
 
 class SojournError(Exception):
@@ -185,6 +202,35 @@ class TurnHeld(SojournError):
         super().__init__(f"turn {turn} of session {session!r} was interrupted and is held; call resume or discard")
 
 
+class ModelFailed(SojournError):
+    """The model's provider did not answer a request, nor its repetitions; says why without the provider's secrets."""
+
+    code = "model_failed"
+
+
+class ModelRequestLimit(SojournError):
+    """A turn needed more requests to the model than are allowed."""
+
+    code = "model_request_limit"
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            f"the turn made {limit} requests to the model, as many as llm.maxIterations allows, and was not done; "
+            "raise llm.maxIterations, or ask for less at once"
+        )
+
+
+class PromptFailed(SojournError):
+    """A part of the system prompt could not be made, and is declared as one that must be there."""
+
+    code = "prompt_failed"
+
+    def __init__(self, where: str, why: str) -> None:
+        self.contributor = where
+        super().__init__(f"systemPrompt, contributor {where!r}: {why}; mend it, or set errorHandling: skip")
+
+
 class OwnershipLost(SojournError):
     """Another writer has the session now, so this write was refused and nothing of it is stored."""
 
@@ -286,3 +332,8 @@ def _shown(found: object, limit: int = 80) -> str:
     """A value as it is shown in a sentence: short, on one line."""
     text = repr(found)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def without_secrets(text: str) -> str:
+    """The text with whatever looks like a credential taken out; what others said may quote one."""
+    return _SECRETS.sub(lambda found: f"{found['name'] or ''}[removed]", text)

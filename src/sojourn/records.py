@@ -83,7 +83,7 @@ class EntryKind(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What an event tells; all but the last three are entries of the log and durable."""
+    """What an event tells; all but the last four are entries of the log and durable."""
 
     TURN_OPENED = "turn_opened"
     MESSAGE = "message"
@@ -94,6 +94,7 @@ class EventKind(StrEnum):
     SESSION_RESET = "session_reset"
     TEXT = "text"  # a piece of the answer while it is written
     TEXT_DROPPED = "text_dropped"  # the partial text shown so far is void
+    MODEL_RETRY = "model_retry"  # a request to the model failed in passing and is made again after a wait
     SESSION_DELETED = "session_deleted"
 
 
@@ -273,7 +274,7 @@ class Event:
     #: The log number of this event, or of the durable event that it comes after.
     seq: int
     turn: int | None = None
-    #: A piece of text, a message's whole text, or why a turn ended as it did.
+    #: A piece of text, a message's whole text, why a turn ended as it did, or why the model is asked again and when.
     text: str = ""
     message: Message | None = None
     #: Of turn_ended.

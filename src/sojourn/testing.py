@@ -8,6 +8,7 @@ import itertools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sojourn.abc import (
     Call,
@@ -16,6 +17,7 @@ from sojourn.abc import (
     FeedbackGiven,
     History,
     ModelResponded,
+    ModelRetried,
     Run,
     RunFinished,
     Step,
@@ -25,7 +27,17 @@ from sojourn.abc import (
 from sojourn.clock import Clock, from_ms
 from sojourn.records import Effect, EntryKind, Message, Role, ToolCall, Usage
 
-__all__ = ["FakeClock", "ScriptedEngine", "ScriptedHistory", "answer", "call_tool", "feedback", "say", "settle"]
+__all__ = [
+    "FakeClock",
+    "ScriptedEngine",
+    "ScriptedHistory",
+    "answer",
+    "ask_again",
+    "call_tool",
+    "feedback",
+    "say",
+    "settle",
+]
 
 
 class FakeClock(Clock):
@@ -196,3 +208,8 @@ async def echo(run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:  # no
 def feedback(text: str) -> FeedbackGiven:
     """Something that the engine tells the model of its own accord."""
     return FeedbackGiven(json.dumps({"format": "scripted"}), text)
+
+
+def ask_again(reason: str = "the model's provider is overloaded; asking again in 1 s", **more: Any) -> ModelRetried:
+    """A request that failed in passing; the script waits by itself where it should."""
+    return ModelRetried(**{"attempt": 2, "wait": 1.0, "reason": reason, **more})

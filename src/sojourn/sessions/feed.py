@@ -54,20 +54,30 @@ class Position:
 
 
 class _Text:
-    """The text of the step that is being written; void once something durable follows."""
+    """The text of the step that is being written; void once something durable follows, or the model is asked again."""
 
-    __slots__ = ("attempt", "length", "pieces", "turn")
+    __slots__ = ("attempt", "length", "pieces", "start", "tries", "turn", "why")
 
     def __init__(self, turn: int, attempt: int) -> None:
         self.turn, self.attempt = turn, attempt
         self.pieces: list[str] = []
-        self.length = 0
+        #: Offsets of the text: of its end, and of its beginning behind all that is void.
+        self.length = self.start = 0
+        #: How often the model was asked again, and why the last time.
+        self.tries, self.why = 0, ""
 
     def since(self, offset: int) -> str:
         """What was written from `offset` on."""
         if len(self.pieces) > 1:
             self.pieces = ["".join(self.pieces)]
-        return self.pieces[0][offset:] if self.pieces else ""
+        return self.pieces[0][max(0, offset - self.start) :] if self.pieces else ""
+
+    def again(self, why: str) -> _Text:
+        """The text that is written next instead; offsets go on, so that a place in void text is known as one."""
+        text = _Text(self.turn, self.attempt)
+        text.start = text.length = self.length
+        text.tries, text.why = self.tries + 1, why
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +138,18 @@ class Feed:
             else:
                 self._wake()
 
+    def retry(self, why: str) -> None:
+        """The model is asked again: the text so far is void."""
+        if self._text is not None:
+            self._text = self._text.again(why)
+            for subscription in self._subscriptions:
+                subscription.wake()
+
     def publish(self, entries: Sequence[Entry]) -> None:
         """Entries were stored."""
         text = self._text
         for subscription in self._subscriptions:
-            if text is not None and text.length:
+            if text is not None and (text.length or text.tries):
                 subscription.push(_Flush(self._seq, text))
             for entry in entries:
                 subscription.push(entry)
@@ -244,6 +261,8 @@ class Subscription:
     ) -> None:
         self._feed, self._check = feed, check
         self._position = position
+        #: How many tries of the step behind the position were told of.
+        self._tries = 0
         self._queue: deque[Entry | _Flush] = deque(backlog or ())
         self._behind = backlog is None
         self._doubt = position.attempt > 0
@@ -296,8 +315,9 @@ class Subscription:
             if self._doubt and self._partial_is_void():
                 yield None, self._dropped()
             text = self._feed.text_behind(self._position)
-            if text is not None and (event := self._piece(text)):
-                yield None, event
+            if text is not None and (news := self._news(text)):
+                for event in news:
+                    yield None, event
             elif self._queue or self._behind:
                 continue
             elif self._ended:
@@ -334,8 +354,8 @@ class Subscription:
     def _take(self, item: Entry | _Flush) -> list[tuple[Entry | None, Event | None]]:
         if not isinstance(item, _Flush):
             return self._pass(item)
-        event = self._piece(item.text) if item.seq == self._position.seq else None
-        return [(None, event)] if event else []
+        news = self._news(item.text) if item.seq == self._position.seq else []
+        return [(None, event) for event in news]
 
     def _pass(self, entry: Entry) -> list[tuple[Entry | None, Event | None]]:
         """An entry, unless it was passed on before; text that it does not complete is void."""
@@ -343,7 +363,7 @@ class Subscription:
             return []
         void = self._position.offset > 0 and entry.kind is not EntryKind.MESSAGE
         found: list[tuple[Entry | None, Event | None]] = [(None, self._dropped())] if void else []
-        self._position, self._doubt = Position(entry.seq), False
+        self._position, self._doubt, self._tries = Position(entry.seq), False, 0
         return [*found, (entry, None)]
 
     def _partial_is_void(self) -> bool:
@@ -351,12 +371,31 @@ class Subscription:
         text = self._feed.text_behind(self._position)
         return self._position.offset > 0 and (text is None or text.attempt != self._position.attempt)
 
+    def _news(self, text: _Text) -> list[Event]:
+        """What of the step that is being written was not shown yet."""
+        news: list[Event] = []
+        offset = self._position.offset if self._position.attempt == text.attempt else 0
+        if offset > text.start:
+            self._tries = text.tries  # who has seen text of this try needs no word of it
+        elif offset > 0:
+            news.append(self._dropped())
+        if text.tries > self._tries:
+            self._tries = text.tries
+            news.append(self._retried(text))
+        if piece := self._piece(text):
+            news.append(piece)
+        return news
+
+    def _retried(self, text: _Text) -> Event:
+        place = self._position.seq
+        return Event(kind=EventKind.MODEL_RETRY, id=str(place), seq=place, turn=text.turn, text=text.why)
+
     def _dropped(self) -> Event:
         self._position = Position(self._position.seq)
         return Event(kind=EventKind.TEXT_DROPPED, id=str(self._position.seq), seq=self._position.seq)
 
     def _piece(self, text: _Text) -> Event | None:
-        offset = self._position.offset if self._position.attempt == text.attempt else 0
+        offset = max(text.start, self._position.offset if self._position.attempt == text.attempt else 0)
         piece = text.since(offset)
         if not piece:
             return None

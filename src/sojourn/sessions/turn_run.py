@@ -20,6 +20,7 @@ from sojourn.abc import (
     Entry,
     FeedbackGiven,
     ModelResponded,
+    ModelRetried,
     NewCall,
     Run,
     RunFinished,
@@ -37,6 +38,7 @@ from sojourn.errors import (
     TurnCancelled,
     TurnFailed,
     TurnHeld,
+    without_secrets,
 )
 from sojourn.records import Effect, EffectStatus, EntryKind, Reply, TurnStatus, Usage
 from sojourn.sessions import current
@@ -79,6 +81,8 @@ class TurnRun:
         self._attempt = max(1, work.turn.attempts)
         self._turn_usage: dict[str, Usage] = dict(usage_of(work.turn.usage))
         self._session_usage: dict[str, Usage] = dict(live.usage_from(work.session.usage))
+        #: Whether there is usage that no write has told the store of.
+        self._used = False
         #: The answer's text since the last thing stored.
         self._written: list[str] = []
         self._response_seq = 0
@@ -169,6 +173,8 @@ class TurnRun:
                 if isinstance(step, TextDelta):
                     self._written.append(step.text)
                     self._feed.write(step.text)
+                elif isinstance(step, ModelRetried):
+                    self._retried(step)
                 elif isinstance(step, ModelResponded) and step.final:
                     final = step
                 elif isinstance(step, RunFinished):
@@ -229,7 +235,7 @@ class TurnRun:
             self._count(step)
             seq = self._response_seq = self._live.version + 1
             calls = [NewCall(seq, call.index, call.tool, call.digest) for call in step.calls]
-            await self._write([self._entry(EntryKind.MESSAGE, step)], [], started=calls, counted=True)
+            await self._write([self._entry(EntryKind.MESSAGE, step)], [], started=calls)
             for call in calls:
                 self._open[seq, call.index] = _effect(call, EffectStatus.STARTED)
         elif isinstance(step, ToolFinished):
@@ -260,8 +266,20 @@ class TurnRun:
 
     def _count(self, step: ModelResponded) -> None:
         self._said = step.text
+        self._use(step.model, step.usage)
+
+    def _use(self, model: str, used: Usage) -> None:
+        self._used = True
         for usage in (self._turn_usage, self._session_usage):
-            usage[step.model] = usage.get(step.model, Usage()) + step.usage
+            usage[model] = usage.get(model, Usage()) + used
+
+    def _retried(self, step: ModelRetried) -> None:
+        """The answer begins anew: what was written of it is nobody's text any more."""
+        self._written.clear()
+        self._feed.retry(step.reason)
+        if step.usage is not None:
+            # stored with what is written next
+            self._use(step.model, step.usage)
 
     # -- ends
 
@@ -276,7 +294,7 @@ class TurnRun:
         )
         entries.append(Entry(0, EntryKind.TURN_ENDED, self.turn, body))
         status = move(TurnStatus.RUNNING, TurnEvent.ANSWERED).to
-        await self._write(entries, [], counted=final is not None, end=TurnEnd(status, None, usage))
+        await self._write(entries, [], end=TurnEnd(status, None, usage))
         output = finished.output if finished.output_json is not None else self._said
         return Reply(
             text=self._said,
@@ -328,7 +346,6 @@ class TurnRun:
         finished: Sequence[Effect],
         *,
         started: Sequence[NewCall] = (),
-        counted: bool = False,
         attempts: int | None = None,
         end: TurnEnd | None = None,
     ) -> None:
@@ -339,14 +356,15 @@ class TurnRun:
         write = Append(
             self._row, self._row.fence, self._live.version, self.turn, now, entries,
             started=started, finished=finished, attempts=attempts, end=end,
-            usage=usage_json(self._session_usage) if counted else None,
-            turn_usage=usage_json(self._turn_usage) if counted and end is None else None,
+            usage=usage_json(self._session_usage) if self._used else None,
+            turn_usage=usage_json(self._turn_usage) if self._used and end is None else None,
         )  # fmt: skip
         answer = await self._core.store.append(write)
         for effect in finished:
             self._open.pop((effect.seq, effect.index), None)
         self._live.stored(entries)
         if write.usage is not None:
+            self._used = False
             self._row.usage = write.usage
             self._live.keep_usage(write.usage, self._session_usage)
         self._written.clear()
@@ -362,8 +380,9 @@ def _effect(call: NewCall, status: EffectStatus) -> Effect:
 
 
 def _sentence(error: Exception) -> str:
-    """Why a turn failed, for people: the error's own words, one line."""
-    text = " ".join(str(error).split())[:MAX_REASON]
-    return (
-        text if isinstance(error, SojournError) else f"{type(error).__name__}: {text}" if text else type(error).__name__
-    )
+    """Why a turn failed, for people: the error's own words, one line, and no credential that a library quoted."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SojournError):
+        return text[:MAX_REASON]
+    text = without_secrets(text)[:MAX_REASON]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
