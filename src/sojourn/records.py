@@ -78,6 +78,8 @@ class EntryKind(StrEnum):
     TOOL_RESULT = "tool_result"
     FEEDBACK = "feedback"  # what the engine told the model of its own accord, such as "try again"
     TURN_RESUMED = "turn_resumed"  # a new attempt after an interruption
+    APPROVAL_ASKED = "approval_asked"
+    APPROVAL_DECIDED = "approval_decided"
     TURN_ENDED = "turn_ended"
     SESSION_RESET = "session_reset"
 
@@ -90,6 +92,8 @@ class EventKind(StrEnum):
     TOOL_RESULT = "tool_result"
     FEEDBACK = "feedback"
     TURN_RESUMED = "turn_resumed"
+    APPROVAL_ASKED = "approval_asked"
+    APPROVAL_DECIDED = "approval_decided"
     TURN_ENDED = "turn_ended"
     SESSION_RESET = "session_reset"
     TEXT = "text"  # a piece of the answer while it is written
@@ -105,6 +109,26 @@ class EffectStatus(StrEnum):
     STARTED = "started"
     FINISHED = "finished"
     UNKNOWN = "unknown"  # started, and no result ever came
+
+
+class ApprovalStatus(StrEnum):
+    """Where a question stands; everything but pending is final."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"  # nobody decided in time, which counts as a denial
+    SUPERSEDED = "superseded"  # a later message came instead of a decision
+    CANCELLED = "cancelled"  # its turn was
+
+
+class Remember(StrEnum):
+    """For what else a person's yes holds; it is looked at whenever a call would be asked about."""
+
+    SESSION = "session"  # the tool, in this session
+    SESSION_EXACT = "session_exact"  # the tool with the same arguments, in this session
+    USER = "user"  # the tool, in all sessions of this user
+    USER_EXACT = "user_exact"
 
 
 class BusyPolicy(StrEnum):
@@ -252,6 +276,45 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A question to a person: may this call be run?"""
+
+    id: str
+    session: str
+    turn: int
+    #: The call's place: the response's `seq` and the call's index in it.
+    seq: int
+    index: int
+    tool: str
+    #: JSON text, as the model wrote it.
+    arguments: str
+    status: ApprovalStatus
+    asked: datetime
+    #: When it counts as denied; None: never.
+    expires: datetime | None
+    decided: datetime | None = None
+    decided_by: str | None = None
+    #: Why it was denied.
+    reason: str | None = None
+    #: JSON text: what the person changed the arguments to.
+    changed_arguments: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """A yes that holds for more than one call."""
+
+    id: str
+    #: None: in all sessions of the user.
+    session: str | None
+    tool: str
+    #: JSON text; None: whatever the arguments are.
+    arguments: str | None
+    since: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """How a turn ended: the text, and the agent's output where it is more than text."""
 
@@ -261,7 +324,7 @@ class Reply:
     usage: Mapping[str, Usage]
     finish_reason: str
     #: Approvals that the turn waits for; empty when it is completed.
-    approvals: Sequence[Any] = ()
+    approvals: Sequence[Approval] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

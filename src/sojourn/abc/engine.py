@@ -1,0 +1,156 @@
+"""What the core asks of an engine: to run one turn of the agent and to yield its steps.
+
+The core makes each step durable before it asks for the next.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sojourn.abc.store import Entry
+from sojourn.records import Effect, Message, Session, Usage
+
+
+@dataclass(slots=True)
+class TextDelta:
+    """A piece of the answer as it is written; not stored."""
+
+    text: str
+
+
+@dataclass(slots=True)
+class Call:
+    """A tool call in a response; `digest` is a digest of its arguments."""
+
+    index: int
+    tool: str
+    digest: str
+
+
+@dataclass(slots=True)
+class ModelResponded:
+    """The model's whole response. None of its calls has been started when this is yielded."""
+
+    body: str
+    text: str
+    calls: Sequence[Call]
+    model: str
+    usage: Usage
+    #: Whether the turn ends with it: then nothing but `RunFinished` follows.
+    final: bool = False
+
+
+@dataclass(slots=True)
+class ToolFinished:
+    """One call's result, in the order in which they land; `index` is the call's place in the last response."""
+
+    index: int
+    body: str
+    text: str = ""
+
+
+@dataclass(slots=True)
+class FeedbackGiven:
+    """What the model is told next besides results, such as why its answer was refused."""
+
+    body: str
+    text: str = ""
+
+
+@dataclass(slots=True)
+class ModelRetried:
+    """A request to the model failed in passing, and the engine makes it again after `wait` seconds; not stored.
+
+    It comes before the wait. Text since the last stored step is void; the request is made as if it had never been.
+    """
+
+    #: The number of the try that follows, from 2 on.
+    attempt: int
+    #: Seconds.
+    wait: float
+    #: For people: what happened, and how long the wait is. Nothing secret, nothing of the provider's own words.
+    reason: str
+    #: What the request that failed has used, where that is known.
+    model: str = "unknown"
+    usage: Usage | None = None
+
+
+@dataclass(slots=True)
+class RunFinished:
+    """The agent stopped: last of a run. `output_json` is the output as JSON, or None where it is the text itself."""
+
+    output: Any
+    output_json: str | None
+    finish_reason: str
+
+
+Step = TextDelta | ModelRetried | ModelResponded | ToolFinished | FeedbackGiven | RunFinished
+
+
+@dataclass(slots=True)
+class Run:
+    """What an engine gets to run: a history that ends with what the model has to answer."""
+
+    session: Session
+    turn: int
+    attempt: int
+    history: History
+
+
+class History(ABC):
+    """A session's log as the engine wants it: parsed once, extended entry by entry.
+
+    A history that was extended piecemeal while a turn ran must equal one that was built from the stored log.
+    """
+
+    @abstractmethod
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """Take in further entries, in order; raises ValueError for one that cannot be read."""
+
+
+class Engine(ABC):
+    """Runs turns of one agent. One engine serves all sessions at once and holds nothing of any of them."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make ready; raises AgentUnsupported."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of connections and child processes."""
+
+    @abstractmethod
+    def history(self) -> History:
+        """An empty history."""
+
+    @abstractmethod
+    def run(self, run: Run) -> AsyncGenerator[Step]:
+        """Do the turn.
+
+        The core stores each step before it asks for the next, so:
+
+        * ModelResponded comes before any of its calls is started, and once for each request that the model answered;
+        * ModelRetried comes only between stored steps: what was asked for before it is stored, and no tool runs;
+        * the engine never changes `run.history`; the core extends it with what it stored;
+        * raising ends the turn as failed, with the exception's sentence as the reason; AgentUnsupported too;
+        * closing the generator or cancelling its task stops the model request and every async tool at once.
+        """
+
+    @abstractmethod
+    def unknown(self, history: History, call: Effect) -> ToolFinished:
+        """The result to tell the model of a call that was started and whose outcome nobody knows."""
+
+    @abstractmethod
+    def interrupted(self, text: str) -> str:
+        """The body of a MESSAGE entry for an answer that was cut off by cancel after `text`."""
+
+    @abstractmethod
+    def message(self, entry: Entry) -> Message | None:
+        """What a person sees of a MESSAGE or TOOL_RESULT entry, without parsing more than that; None for nothing."""
+
+
+#: Called with the session for each run; gives the agent's `deps`.
+DepsFactory = Callable[[Session], Any]
