@@ -6,7 +6,8 @@
     │   ├── ContentTooLarge
     │   ├── ForkPointInvalid
     │   └── ExportInvalid
-    ├── SessionNotFound, SessionExists, TurnNotFound
+    ├── SessionNotFound, SessionExists, TurnNotFound, ApprovalNotFound
+    ├── ApprovalDecided              somebody else was first, and decided otherwise
     ├── SessionBusy, SessionReentrant, IdempotencyConflict
     ├── SessionLimitExceeded         no place in memory in time; try again
     ├── TurnFailed, TurnCancelled, TurnHeld    how a turn ended otherwise than completed
@@ -127,6 +128,26 @@ class TurnNotFound(SojournError):
     def __init__(self, session: str, turn: int | None) -> None:
         self.session, self.turn = session, turn
         super().__init__(f"session {session!r} has no turn {turn}")
+
+
+class ApprovalNotFound(SojournError):
+    """The session has no such question."""
+
+    code = "approval_not_found"
+
+    def __init__(self, session: str, approval: str) -> None:
+        self.session, self.approval = session, approval
+        super().__init__(f"session {session!r} has no approval {approval!r}; list those that wait with approvals()")
+
+
+class ApprovalDecided(SojournError):
+    """A question has been decided otherwise; `state` says how."""
+
+    code = "approval_decided"
+
+    def __init__(self, approval: str, state: str, by: str | None) -> None:
+        self.approval, self.state, self.by = approval, state, by
+        super().__init__(f"approval {approval!r} is {state}" + (f", decided by {by}" if by else "") + "; it stays so")
 
 
 class SessionBusy(SojournError):

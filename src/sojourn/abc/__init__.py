@@ -1,6 +1,7 @@
 """The seams: what the core asks of a store and of an engine. The docstrings here are the contract."""
 
 from sojourn.abc.engine import (
+    Ask,
     Call,
     DepsFactory,
     Engine,
@@ -10,11 +11,12 @@ from sojourn.abc.engine import (
     ModelRetried,
     Run,
     RunFinished,
+    RunPaused,
     Step,
     TextDelta,
     ToolFinished,
 )
-from sojourn.abc.store import (
+from sojourn.abc.rows import (
     MAX_TAIL,
     MESSAGE_KINDS,
     Acceptance,
@@ -22,20 +24,25 @@ from sojourn.abc.store import (
     Acquired,
     Append,
     Appended,
+    ApprovalRow,
     Cancelled,
     Claim,
+    Decided,
     Entry,
     InputRow,
+    NewApproval,
     NewCall,
     NewInput,
+    RememberedRow,
     Runnable,
     SessionRow,
-    SessionStore,
     StaleClaim,
     TurnEnd,
     TurnRow,
+    Verdict,
     turn_ended_body,
 )
+from sojourn.abc.store import SessionStore
 
 __all__ = [
     "MAX_TAIL",
@@ -45,9 +52,12 @@ __all__ = [
     "Acquired",
     "Append",
     "Appended",
+    "ApprovalRow",
+    "Ask",
     "Call",
     "Cancelled",
     "Claim",
+    "Decided",
     "DepsFactory",
     "Engine",
     "Entry",
@@ -56,10 +66,13 @@ __all__ = [
     "InputRow",
     "ModelResponded",
     "ModelRetried",
+    "NewApproval",
     "NewCall",
     "NewInput",
+    "RememberedRow",
     "Run",
     "RunFinished",
+    "RunPaused",
     "Runnable",
     "SessionRow",
     "SessionStore",
@@ -69,5 +82,6 @@ __all__ = [
     "ToolFinished",
     "TurnEnd",
     "TurnRow",
+    "Verdict",
     "turn_ended_body",
 ]

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sojourn.abc.store import Entry
+from sojourn.abc.rows import ApprovalRow, Entry
 from sojourn.records import Effect, Message, Session, Usage
 
 
@@ -28,6 +28,8 @@ class Call:
     index: int
     tool: str
     digest: str
+    #: Whether a person is asked before it is run.
+    gated: bool = False
 
 
 @dataclass(slots=True)
@@ -79,6 +81,23 @@ class ModelRetried:
 
 
 @dataclass(slots=True)
+class Ask:
+    """A call of the last response that a person has to allow; `arguments` is JSON, `digest` a digest of it."""
+
+    index: int
+    tool: str
+    arguments: str
+    digest: str
+
+
+@dataclass(slots=True)
+class RunPaused:
+    """The run cannot go on before people have decided: last of a run; every other call of the response has finished."""
+
+    asks: Sequence[Ask]
+
+
+@dataclass(slots=True)
 class RunFinished:
     """The agent stopped: last of a run. `output_json` is the output as JSON, or None where it is the text itself."""
 
@@ -87,7 +106,7 @@ class RunFinished:
     finish_reason: str
 
 
-Step = TextDelta | ModelRetried | ModelResponded | ToolFinished | FeedbackGiven | RunFinished
+Step = TextDelta | ModelRetried | ModelResponded | ToolFinished | FeedbackGiven | RunPaused | RunFinished
 
 
 @dataclass(slots=True)
@@ -98,6 +117,8 @@ class Run:
     turn: int
     attempt: int
     history: History
+    #: What people decided of the calls of the last response that have no result; all of them, or none.
+    decided: Sequence[ApprovalRow] = ()
 
 
 class History(ABC):
@@ -141,7 +162,14 @@ class Engine(ABC):
 
     @abstractmethod
     def unknown(self, history: History, call: Effect) -> ToolFinished:
-        """The result to tell the model of a call that was started and whose outcome nobody knows."""
+        """The result to tell the model of a call without one.
+
+        One that was started may have happened; one that was only intended waited for a person and was not run.
+        """
+
+    def asks(self, history: History, calls: Sequence[Effect]) -> Sequence[Ask]:
+        """The questions for calls of the last response that were intended and not asked about yet."""
+        raise NotImplementedError
 
     @abstractmethod
     def interrupted(self, text: str) -> str:

@@ -2,252 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
-from sojourn.records import Effect, EntryKind, SessionStatus, TurnStatus
-
-
-@dataclass(slots=True)
-class Entry:
-    """One line of a session's log; never changed once written."""
-
-    seq: int
-    kind: EntryKind
-    turn: int
-    #: JSON; its shape belongs to whoever wrote it: the core, or an engine's format that it names.
-    body: str
-    #: What was said, kept beside the body so that it is stored once, read cheaply and found by search; "" if nothing.
-    text: str = ""
-    created: int = 0
-
-
-@dataclass(slots=True)
-class SessionRow:
-    """A session's row. `key` is internal and never shown; times are milliseconds since 1970."""
-
-    key: int
-    user: str
-    id: str
-    title: str | None
-    created: int
-    active: int
-    messages: int
-    parent: str | None
-    status: SessionStatus
-    #: JSON: model -> usage.
-    usage: str
-    owner: int | None
-    fence: int
-    #: The last number in the log; the log is gapless from `first` to here.
-    version: int
-    first: int
-    #: The last turn's number.
-    turns: int
-    #: The turn that runs, waits, is held, or goes on next; None where there is none.
-    current: int | None
-    #: Inputs in line.
-    queued: int
-    #: Inputs held back.
-    held: int
-
-
-@dataclass(slots=True)
-class TurnRow:
-    """A turn's row."""
-
-    turn: int
-    status: TurnStatus
-    attempts: int
-    key: str | None
-    digest: str | None
-    accepted: int
-    started: int | None
-    ended: int | None
-    reason: str | None
-    #: JSON: model -> usage.
-    usage: str
-    #: Log numbers of the entries that opened and ended it.
-    opened_seq: int | None
-    ended_seq: int | None
-    cancel_requested: bool
-
-
-@dataclass(slots=True)
-class InputRow:
-    """An input in line: the body and text that its log entry will have."""
-
-    position: int
-    turn: int
-    body: str
-    text: str
-    held: bool
-
-
-@dataclass(slots=True)
-class NewInput:
-    """Input to accept."""
-
-    user: str
-    id: str
-    body: str
-    text: str
-    now: int
-    #: Idempotency key, and a digest of the content to know it again by.
-    key: str | None = None
-    digest: str | None = None
-    #: For a session that has none yet.
-    title: str | None = None
-    #: Create the session if there is none.
-    create: bool = True
-    #: Raise SessionBusy instead of queueing.
-    reject: bool = False
-
-
-@dataclass(slots=True)
-class Claim:
-    """Says that the caller holds a place in memory for the session and knows the log of `key` up to `version`."""
-
-    #: The key of the row that was loaded; None where there was none.
-    key: int | None = None
-    version: int = 0
-
-
-class Acceptance(StrEnum):
-    """What became of an input."""
-
-    OPENED = "opened"  # it runs, and the caller owns the session
-    QUEUED = "queued"  # it is in line
-    ATTACHED = "attached"  # its key is known: this is the turn it began
-    STALE = "stale"  # nothing is stored: the caller's copy is too far behind; load and ask again
-
-
-#: A copy that lacks more entries than this is loaded anew rather than brought up to date inside a write.
-MAX_TAIL = 256
-
-
-@dataclass(slots=True)
-class Accepted:
-    """The answer to `accept`."""
-
-    outcome: Acceptance
-    session: SessionRow
-    turn: TurnRow
-    #: Of OPENED: the entries after the claim's version, the one that opened the turn last.
-    tail: Sequence[Entry] = ()
-    #: Of OPENED: calls of earlier turns that have no result; the owner closes them before the model is asked.
-    open_calls: Sequence[Effect] = ()
-    #: Whether the session was created by this.
-    created: bool = False
-    #: Whether runnable input waits and no live node owns the session.
-    orphaned: bool = False
-
-
-@dataclass(slots=True)
-class Acquired:
-    """A session that the caller owns now, and the turn that it has to run."""
-
-    session: SessionRow
-    turn: TurnRow
-    #: The entries after the version that the caller said it knows.
-    tail: Sequence[Entry]
-    #: Whether the turn ran before: its input is in the history already.
-    continued: bool
-    #: Whether its last owner died while it ran (an orderly hand-over or a resume is no interruption).
-    interrupted: bool
-    #: Calls without a result, of this turn or earlier ones.
-    open_calls: Sequence[Effect] = ()
-
-
-class StaleClaim(Exception):
-    """The caller's copy is of another session, or too far behind; load it and ask again."""
-
-
-@dataclass(slots=True)
-class NewCall:
-    """A tool call to enter in the ledger as started."""
-
-    seq: int
-    index: int
-    tool: str
-    digest: str
-
-
-@dataclass(slots=True)
-class TurnEnd:
-    """How a turn leaves `running`; one of completed, failed, cancelled, held, or queued (handed over)."""
-
-    status: TurnStatus
-    reason: str | None = None
-    #: JSON: model -> usage of the whole turn.
-    usage: str = "{}"
-
-
-@dataclass(slots=True)
-class Append:
-    """What the owner of a session writes in one piece."""
-
-    session: SessionRow
-    fence: int
-    #: The version that the writer knows; entries are numbered from the next.
-    version: int
-    turn: int
-    now: int
-    entries: Sequence[Entry]
-    started: Sequence[NewCall] = ()
-    finished: Sequence[Effect] = ()
-    #: JSON: the session's usage from now on; None leaves it.
-    usage: str | None = None
-    #: JSON: the turn's usage from now on (an end has its own); None leaves it.
-    turn_usage: str | None = None
-    #: Set the turn's attempts.
-    attempts: int | None = None
-    end: TurnEnd | None = None
-
-
-@dataclass(slots=True)
-class Appended:
-    """The answer to `append`."""
-
-    version: int
-    #: Whether somebody asked to cancel the turn.
-    cancel_requested: bool = False
-    #: After an end: the next input, opened in the same commit; None means that the session was released.
-    next: Acquired | None = None
-
-
-@dataclass(slots=True)
-class Cancelled:
-    """The answer to `request_cancel`: what was cancelled at once, and the running turn that will hear of it."""
-
-    session: SessionRow
-    turns: Sequence[int]
-    running: int | None
-
-
-@dataclass(slots=True)
-class Runnable:
-    """A session with work that no live node owns."""
-
-    user: str
-    id: str
-
-
-def turn_ended_body(
-    status: TurnStatus, reason: str | None = None, *, usage: str = "{}", finish: str = "", output: str | None = None
-) -> str:
-    """The body of a TURN_ENDED entry; `usage` and `output` are JSON already."""
-    why = "null" if reason is None else json.dumps(reason)
-    how = json.dumps(finish) if finish else '""'
-    told = f'{{"status":"{status}","reason":{why},"finish_reason":{how},"usage":{usage}'
-    return f'{told},"output":{output}}}' if output is not None else told + "}"
-
-
-#: The entries that a person sees as messages.
-MESSAGE_KINDS = frozenset({EntryKind.TURN_OPENED, EntryKind.MESSAGE, EntryKind.TOOL_RESULT})
+from sojourn.abc.rows import (
+    Accepted,
+    Acquired,
+    Append,
+    Appended,
+    ApprovalRow,
+    Cancelled,
+    Claim,
+    Decided,
+    Entry,
+    InputRow,
+    NewInput,
+    RememberedRow,
+    Runnable,
+    SessionRow,
+    TurnRow,
+    Verdict,
+)
+from sojourn.records import Effect, EntryKind
 
 
 class SessionStore(ABC):
@@ -357,9 +133,10 @@ class SessionStore(ABC):
 
         In this order: the session is found or created (SessionNotFound); a known key answers ATTACHED with its turn, or
         raises IdempotencyConflict for another digest, and puts a held turn back in line (where it waits as long as
-        another one before it is held); `reject` raises SessionBusy if a turn runs or input is in line; a held current
-        turn is cancelled as superseded; the input is opened or queued. A claim on a session that was deleted since does
-        not hinder: the session is created, and the tail is its whole log.
+        another one before it is held); `reject` raises SessionBusy if a turn runs or input is in line; a current turn
+        that is held or waits for a person is cancelled as superseded, and its open questions with it; the input is
+        opened or queued. A claim on a session that was deleted since does not hinder: the session is created, and the
+        tail is its whole log.
         """
 
     @abstractmethod
@@ -389,6 +166,35 @@ class SessionStore(ABC):
     @abstractmethod
     async def discard(self, user: str, id: str, turn: int | None, now: int) -> Sequence[int]:
         """Cancel held turns, or one of them; returns those. Raises SessionNotFound, TurnNotFound."""
+
+    # -- questions to people
+
+    async def decide(self, user: str, id: str, approval: str, verdict: Verdict) -> Decided:
+        """Answer a question; whoever is first decides it, and calls that wait and match what is remembered with it.
+
+        The last open question of a turn puts that turn in line again, before everything else in its session. One whose
+        time has run out is expired instead. The same verdict again changes nothing. `id` is the session's. Raises
+        SessionNotFound, ApprovalNotFound, ApprovalDecided.
+        """
+        raise NotImplementedError
+
+    async def expire(self, now: int, limit: int = 100) -> Sequence[Runnable]:
+        """Expire questions whose time has run out; returns the sessions whose turns are in line again because of it."""
+        raise NotImplementedError
+
+    async def approvals(
+        self, user: str, id: str | None = None, *, pending: bool = True, limit: int = 100
+    ) -> Sequence[ApprovalRow]:
+        """Questions, oldest first: of one session (SessionNotFound) or of all; the open ones, or all of them."""
+        raise NotImplementedError
+
+    async def remembered(self, user: str, id: str | None = None) -> Sequence[RememberedRow]:
+        """What is remembered for the user, oldest first: of one session (SessionNotFound), or everything."""
+        raise NotImplementedError
+
+    async def forget(self, user: str, remembered: str) -> bool:
+        """Stop remembering; False if there is no such thing."""
+        raise NotImplementedError
 
     @abstractmethod
     async def runnable(self, limit: int = 20) -> Sequence[Runnable]:
