@@ -40,6 +40,8 @@ from sojourn.abc.rows import (
     TurnEnd,
     TurnRow,
     Verdict,
+    approval_asked_body,
+    approval_decided_body,
     turn_ended_body,
 )
 from sojourn.abc.store import SessionStore
@@ -83,5 +85,7 @@ __all__ = [
     "TurnEnd",
     "TurnRow",
     "Verdict",
+    "approval_asked_body",
+    "approval_decided_body",
     "turn_ended_body",
 ]

@@ -318,6 +318,8 @@ class Appended:
     next: Acquired | None = None
     #: After an end that is waiting: the questions as they stand.
     asked: Sequence[ApprovalRow] = ()
+    #: Entries that the store wrote behind those of the write; where there is a `next`, it has them.
+    tail: Sequence[Entry] = ()
 
 
 @dataclass(slots=True)
@@ -337,6 +339,22 @@ def turn_ended_body(
     how = json.dumps(finish) if finish else '""'
     told = f'{{"status":"{status}","reason":{why},"finish_reason":{how},"usage":{usage}'
     return f'{told},"output":{output}}}' if output is not None else told + "}"
+
+
+def approval_asked_body(approval: NewApproval) -> str:
+    """The body of an APPROVAL_ASKED entry; `arguments` is JSON already, or text where it is not."""
+    return json.dumps({
+        "id": approval.id, "seq": approval.seq, "index": approval.index, "tool": approval.tool,
+        "arguments": approval.arguments, "expires": approval.expires,
+    })  # fmt: skip
+
+
+def approval_decided_body(approval: ApprovalRow) -> str:
+    """The body of an APPROVAL_DECIDED entry."""
+    return json.dumps({
+        "id": approval.id, "seq": approval.seq, "index": approval.index, "tool": approval.tool,
+        "status": approval.status, "by": approval.by, "reason": approval.reason, "changed": approval.changed,
+    })  # fmt: skip
 
 
 #: The entries that a person sees as messages.
