@@ -8,6 +8,9 @@ from pathlib import Path
 
 from sojourn.config.schema import AgentConfig
 
+#: The keys and list indices that lead to a value.
+KeyPath = tuple[str | int, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -35,3 +38,7 @@ class Configuration:
     warnings: Sequence[Problem]
     #: The agent's identity: `agentId`, else the card's name, else made from the file's place; safe in a file name.
     name: str
+    #: The sections that the file has, in its order.
+    sections: Sequence[str] = ()
+    #: Where values came from the environment: they are never shown.
+    from_environment: frozenset[KeyPath] = frozenset()

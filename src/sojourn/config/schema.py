@@ -1,23 +1,28 @@
 """The sections of an agent.yml, as they are written: what is allowed in each, and what holds where nothing is said.
 
 Keys are camelCase in the file and snake_case here. Unknown keys are errors; only entries of `tools`, `hooks` and a
-storage's own settings are open, because what they hold depends on their `type`.
+storage's own settings are open, because what they hold depends on their `type`. What may be a secret is not in a repr.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field
 
-#: A string that is not empty, without the space around it.
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-
-#: Integers that may also be written as strings, as environment variables are.
-Count = Annotated[int, Field(gt=0)]
-#: Integers that may not.
-StrictCount = Annotated[int, Field(gt=0, strict=True)]
+from sojourn.config.values import (
+    LARGEST,
+    URL,
+    Allowed,
+    Bool,
+    Count,
+    KebabCase,
+    Name,
+    OpenSection,
+    Section,
+    StrictCount,
+    Whole,
+)
 
 PROVIDERS = (
     "openai", "openai-compatible", "anthropic", "google", "groq", "xai", "cohere", "openrouter", "litellm", "glama",
@@ -28,20 +33,6 @@ Provider = Literal[
     "openai", "openai-compatible", "anthropic", "google", "groq", "xai", "cohere", "openrouter", "litellm", "glama",
     "vertex", "bedrock",
 ]  # fmt: skip
-
-
-class Section(BaseModel):
-    """A mapping of the file in which an unknown key is an error."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, extra="forbid", frozen=True, populate_by_name=False, hide_input_in_errors=True
-    )
-
-
-class OpenSection(Section):
-    """A mapping that may hold more than what is known here."""
-
-    model_config = ConfigDict(extra="allow")
 
 
 # -- the model
@@ -59,12 +50,13 @@ class LLM(Section):
 
     provider: Provider
     model: Name
-    api_key: str | None = None
-    base_url: Name | None = Field(default=None, alias="baseURL")
-    max_iterations: Count | None = None
+    api_key: str | None = Field(default=None, repr=False)
+    base_url: URL | None = Field(default=None, alias="baseURL", repr=False)
+    #: Requests to the model in one turn.
+    max_iterations: Count = 50
     max_input_tokens: Count | None = None
     max_output_tokens: Count | None = None
-    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=1, strict=True), Allowed("a number from 0 to 1")] | None = None
     allowed_media_types: list[Name] | None = None
     reasoning: Reasoning | None = None
 
@@ -73,8 +65,8 @@ class Contributor(Section):
     """One piece of the system prompt; pieces are put together by priority, the lowest first."""
 
     id: Name
-    priority: Annotated[int, Field(ge=0)]
-    enabled: bool = True
+    priority: Whole
+    enabled: Bool = True
 
 
 class StaticContributor(Contributor):
@@ -94,11 +86,11 @@ class DynamicContributor(Contributor):
 class FileOptions(Section):
     """How files are read and put together."""
 
-    include_filenames: bool = True
+    include_filenames: Bool = True
     separator: str = "\n\n---\n\n"
     error_handling: Literal["skip", "error"] = "skip"
-    max_file_size: Count = 100_000
-    include_metadata: bool = False
+    max_file_size: StrictCount = 100_000
+    include_metadata: Bool = False
 
 
 class FileContributor(Contributor):
@@ -133,7 +125,7 @@ class SystemPrompt(Section):
 class MCPServer(Section):
     """A server whose tools the agent can use."""
 
-    enabled: bool = True
+    enabled: Bool = True
     #: Milliseconds.
     timeout: Count = 30_000
     connection_mode: Literal["lenient", "strict"] = "lenient"
@@ -143,37 +135,25 @@ class StdioServer(MCPServer):
     """A child process."""
 
     type: Literal["stdio"]
-    command: Name
-    args: list[str] = []
-    env: dict[str, str] = {}
-
-
-def _url(text: str) -> str:
-    from urllib.parse import urlsplit  # noqa: PLC0415 - seldom needed
-
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ValueError("a URL that begins with http:// or https://")
-    return text
-
-
-URL = Annotated[Name, AfterValidator(_url)]
+    command: Name = Field(repr=False)
+    args: list[str] = Field(default=[], repr=False)
+    env: dict[str, str] = Field(default={}, repr=False)
 
 
 class SSEServer(MCPServer):
     """A server over HTTP with server-sent events, the older kind."""
 
     type: Literal["sse"]
-    url: URL
-    headers: dict[str, str] = {}
+    url: URL = Field(repr=False)
+    headers: dict[str, str] = Field(default={}, repr=False)
 
 
 class HTTPServer(MCPServer):
     """A server over streamable HTTP."""
 
     type: Literal["http"]
-    url: URL
-    headers: dict[str, str] = {}
+    url: URL = Field(repr=False)
+    headers: dict[str, str] = Field(default={}, repr=False)
 
 
 AnyServer = Annotated[StdioServer | SSEServer | HTTPServer, Field(discriminator="type")]
@@ -182,13 +162,13 @@ AnyServer = Annotated[StdioServer | SSEServer | HTTPServer, Field(discriminator=
 class ToolPolicies(Section):
     """Which tools need no question."""
 
-    always_allow: list[Name] = []
+    always_allow: list[Name] = Field(default=[])
 
 
 class Permissions(Section):
     """Who decides whether a tool may run."""
 
-    mode: Literal["manual", "auto-approve"] = "auto-approve"
+    mode: Literal["manual", "auto-approve"] = "manual"
     #: Milliseconds; None: a question waits for ever.
     timeout: Count | None = None
     allowed_tools_storage: Literal["memory", "storage"] = "storage"
@@ -198,7 +178,7 @@ class Permissions(Section):
 class Elicitation(Section):
     """Whether tools may ask the person something."""
 
-    enabled: bool = False
+    enabled: Bool = False
     timeout: Count | None = None
 
 
@@ -206,7 +186,7 @@ class Typed(OpenSection):
     """An entry whose settings depend on its type."""
 
     type: Name
-    enabled: bool | None = None
+    enabled: Bool | None = None
 
 
 # -- storage, sessions
@@ -223,8 +203,8 @@ class Database(OpenSection):
 
     type: Literal["in-memory", "sqlite", "postgres"]
     path: Name | None = None
-    url: str | None = None
-    connection_string: str | None = None
+    url: str | None = Field(default=None, repr=False)
+    connection_string: str | None = Field(default=None, repr=False)
 
 
 class Storage(Section):
@@ -246,47 +226,45 @@ class Sessions(Section):
 # -- identity and the rest
 
 
-class AgentCard(OpenSection):
+class AgentCard(Section):
     """The agent as others see it (A2A)."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Name
     description: Name
-    url: URL
+    url: URL = Field(repr=False)
     version: Name
     protocol_version: Name = "0.3.0"
-    provider: dict[str, Any] | None = None
-    icon_url: str | None = None
-    documentation_url: str | None = None
+    provider: dict[str, Any] | None = Field(default=None, repr=False)
+    icon_url: str | None = Field(default=None, repr=False)
+    documentation_url: str | None = Field(default=None, repr=False)
     preferred_transport: str | None = None
-    additional_interfaces: list[dict[str, Any]] | None = None
-    capabilities: dict[str, Any] = {}
-    default_input_modes: list[str] = []
-    default_output_modes: list[str] = []
-    skills: list[dict[str, Any]] = []
-    security_schemes: dict[str, Any] | None = None
-    security: list[dict[str, Any]] | None = None
-    supports_authenticated_extended_card: bool | None = None
-    signatures: list[dict[str, Any]] | None = None
-    metadata: dict[str, Any] | None = None
+    additional_interfaces: list[dict[str, Any]] | None = Field(default=None, repr=False)
+    capabilities: dict[str, Any] = Field(default={}, repr=False)
+    default_input_modes: list[str] = Field(default=[])
+    default_output_modes: list[str] = Field(default=[])
+    skills: list[dict[str, Any]] = Field(default=[], repr=False)
+    security_schemes: dict[str, Any] | None = Field(default=None, repr=False)
+    security: list[dict[str, Any]] | None = Field(default=None, repr=False)
+    supports_authenticated_extended_card: Bool | None = None
+    signatures: list[dict[str, Any]] | None = Field(default=None, repr=False)
+    metadata: dict[str, Any] | None = Field(default=None, repr=False)
 
 
 class Memories(Section):
     """What the agent remembers over conversations."""
 
-    enabled: bool = False
-    priority: Annotated[int, Field(ge=0)] = 40
-    include_timestamps: bool = False
-    include_tags: bool = True
-    limit: Count | None = None
-    pinned_only: bool = False
+    enabled: Bool = False
+    priority: Whole = 40
+    include_timestamps: Bool = False
+    include_tags: Bool = True
+    limit: StrictCount | None = None
+    pinned_only: Bool = False
 
 
 class AgentFile(Section):
     """Whether instructions of the project's folder are found by themselves."""
 
-    discover_in_cwd: bool = True
+    discover_in_cwd: Bool = True
 
 
 class Transport(OpenSection):
@@ -300,7 +278,7 @@ class Logger(Section):
     """What is logged, and where to."""
 
     level: Literal["debug", "info", "warn", "error", "silly"] = "error"
-    transports: Annotated[list[Transport], Field(min_length=1)] = [Transport(type="console")]
+    transports: Annotated[list[Transport], Field(min_length=1)] = Field(default=[Transport(type="console")])
 
 
 class TelemetryExport(OpenSection):
@@ -310,8 +288,8 @@ class TelemetryExport(OpenSection):
 
     type: Literal["otlp", "console"]
     protocol: Literal["grpc", "http"] | None = None
-    endpoint: str | None = None
-    headers: dict[str, str] | None = None
+    endpoint: str | None = Field(default=None, repr=False)
+    headers: dict[str, str] | None = Field(default=None, repr=False)
 
 
 class Telemetry(OpenSection):
@@ -319,7 +297,7 @@ class Telemetry(OpenSection):
 
     model_config = ConfigDict(extra="ignore")
 
-    enabled: bool | None = None
+    enabled: Bool | None = None
     service_name: str | None = None
     tracer_name: str | None = None
     export: TelemetryExport | None = None
@@ -330,9 +308,9 @@ class FilesystemResources(Section):
 
     type: Literal["filesystem"]
     paths: Annotated[list[Name], Field(min_length=1)]
-    max_depth: Annotated[int, Field(ge=1, le=10)] = 3
-    max_files: Annotated[int, Field(ge=1, le=10_000)] = 1000
-    include_hidden: bool = False
+    max_depth: Annotated[int, Field(ge=1, le=10, strict=True), Allowed("a whole number from 1 to 10")] = 3
+    max_files: Annotated[int, Field(ge=1, le=10_000, strict=True), Allowed("a whole number from 1 to 10000")] = 1000
+    include_hidden: Bool = False
     include_extensions: list[str] | None = None
 
 
@@ -344,8 +322,6 @@ class BlobResources(Section):
 
 AnyResources = Annotated[FilesystemResources | BlobResources, Field(discriminator="type")]
 
-KebabCase = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
-
 
 class InlinePrompt(Section):
     """A prompt to start with."""
@@ -356,10 +332,10 @@ class InlinePrompt(Section):
     title: str | None = None
     description: str = ""
     category: str = "general"
-    priority: int = 0
-    show_in_starters: bool = False
-    user_invocable: bool = Field(default=True, alias="user-invocable")
-    disable_model_invocation: bool | None = Field(default=None, alias="disable-model-invocation")
+    priority: Annotated[int, Field(ge=-LARGEST, le=LARGEST, strict=True), Allowed("a whole number")] = 0
+    show_in_starters: Bool = False
+    user_invocable: Bool = Field(default=True, alias="user-invocable")
+    disable_model_invocation: Bool | None = Field(default=None, alias="disable-model-invocation")
     allowed_tools: list[str] | None = Field(default=None, alias="allowed-tools")
     toolkits: list[str] | None = None
     model: str | None = None
@@ -372,9 +348,9 @@ class FilePrompt(Section):
 
     type: Literal["file"]
     file: Name
-    show_in_starters: bool = False
-    user_invocable: bool | None = Field(default=None, alias="user-invocable")
-    disable_model_invocation: bool | None = Field(default=None, alias="disable-model-invocation")
+    show_in_starters: Bool = False
+    user_invocable: Bool | None = Field(default=None, alias="user-invocable")
+    disable_model_invocation: Bool | None = Field(default=None, alias="disable-model-invocation")
     allowed_tools: list[str] | None = Field(default=None, alias="allowed-tools")
     toolkits: list[str] | None = None
     model: str | None = None
@@ -390,37 +366,37 @@ class Compaction(OpenSection):
     """When a long history is made shorter."""
 
     type: Name = "reactive-overflow"
-    enabled: bool = True
-    threshold_percent: Annotated[float, Field(ge=0.1, le=1)] = 0.9
-    max_context_tokens: Count | None = None
+    enabled: Bool = True
+    threshold_percent: Annotated[float, Field(ge=0.1, le=1, strict=True), Allowed("a number from 0.1 to 1")] = 0.9
+    max_context_tokens: StrictCount | None = None
 
 
 class Ours(Section):
     """What only Sojourn knows."""
 
     #: How long a call waits for a place in memory, milliseconds.
-    admission_wait: Annotated[int, Field(ge=0, strict=True)] = 10_000
+    admission_wait: Whole = 10_000
     #: How long running turns get when the runtime closes, milliseconds.
-    close_wait: Annotated[int, Field(ge=0, strict=True)] = 5_000
+    close_wait: Whole = 5_000
     #: What a message for a busy session does where its sender does not say.
     busy: Literal["queue", "reject"] = "queue"
     #: What becomes of a turn whose process died.
     on_interrupt: Literal["resume", "hold"] = "resume"
     #: How often a request to the model is made again after a passing failure.
-    model_retries: Annotated[int, Field(ge=0, le=10, strict=True)] = 3
+    model_retries: Annotated[int, Field(ge=0, le=10, strict=True), Allowed("a whole number from 0 to 10")] = 3
 
 
 class AgentConfig(Section):
     """A whole agent.yml, with every default filled in."""
 
-    system_prompt: SystemPrompt
+    system_prompt: Annotated[SystemPrompt, Allowed("a text, or a mapping with contributors")]
     llm: LLM
     agent_id: Name | None = None
     agent_card: AgentCard | None = None
     agent_file: AgentFile = AgentFile()
     image: str | None = None
-    greeting: Annotated[str, Field(max_length=500)] | None = None
-    mcp_servers: dict[str, AnyServer] = {}
+    greeting: Annotated[str, Field(max_length=500), Allowed("a text of at most 500 characters")] | None = None
+    mcp_servers: dict[str, AnyServer] = Field(default={})
     tools: list[Typed] | None = None
     permissions: Permissions = Permissions()
     elicitation: Elicitation = Elicitation()
@@ -429,8 +405,8 @@ class AgentConfig(Section):
     logger: Logger = Logger()
     telemetry: Telemetry | None = None
     memories: Memories | None = None
-    resources: list[AnyResources] = []
-    prompts: list[AnyPrompt] = []
+    resources: list[AnyResources] = Field(default=[])
+    prompts: list[AnyPrompt] = Field(default=[])
     hooks: list[Typed] | None = None
     compaction: Compaction = Compaction()
     sojourn: Ours = Ours()

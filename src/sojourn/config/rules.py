@@ -1,0 +1,110 @@
+"""What must hold between several values of an agent.yml, asked of the file even where other parts of it are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sojourn.config.configuration import KeyPath
+from sojourn.config.expansion import Report
+from sojourn.config.node import Node
+from sojourn.config.wording import shown
+
+#: These are at no fixed address.
+NEED_BASE_URL = ("openai-compatible", "litellm")
+#: These are reached in another way than by one URL.
+REFUSE_BASE_URL = ("vertex", "bedrock", "xai")
+#: These may be asked without a key, or have another way to say who asks.
+NEED_NO_KEY = ("openai-compatible", "litellm", "vertex", "bedrock")
+
+
+def check(root: Node, problem: Report, warning: Report) -> None:
+    """Report what contradicts itself, and what is fine but will not work as it is."""
+    _base_url(root, problem)
+    _model(root, problem)
+    _key(root, warning)
+    _unique(root.entries("systemPrompt", "contributors"), problem)
+    _unique(root.entries("prompts"), problem)
+    _files(root, problem)
+    _database(root, problem, warning)
+    _log_files(root, problem)
+
+
+def _base_url(root: Node, problem: Report) -> None:
+    provider = root.text("llm", "provider")
+    url = root.at("llm", "baseURL")
+    if provider in NEED_BASE_URL and url is None:
+        problem(_line(root, "llm"), ("llm", "baseURL"), f"missing, expected the URL where {provider} answers")
+    elif provider in REFUSE_BASE_URL and url is not None:
+        problem(url.line, ("llm", "baseURL"), f"found a URL, expected none: {provider} is not reached by one")
+
+
+def _model(root: Node, problem: Report) -> None:
+    model = root.text("llm", "model")
+    if root.text("llm", "provider") == "openrouter" and model is not None and "/" not in model:
+        path = ("llm", "model")
+        found = shown(model, path, lines=root.at(*path).lines)  # type: ignore[union-attr] # it has a text
+        problem(_line(root, *path), path, f"found {found}, expected an id with a /, such as openai/gpt-5")
+
+
+def _key(root: Node, warning: Report) -> None:
+    provider, key = root.text("llm", "provider"), root.at("llm", "apiKey")
+    if provider is None or provider in NEED_NO_KEY:
+        return
+    if key is None:
+        text = "missing, so the model cannot be asked; write the name of a variable, such as $API_KEY"
+        warning(_line(root, "llm"), ("llm", "apiKey"), text)
+    elif key.value == "":
+        where = f"the variable {' or '.join(key.variables)} is empty" if key.variables else "an empty text"
+        warning(key.line, ("llm", "apiKey"), f"found nothing in it ({where}), so the model cannot be asked")
+
+
+def _unique(entries: Iterable[tuple[KeyPath, Node]], problem: Report) -> None:
+    first: dict[str, int] = {}
+    for path, entry in entries:
+        if (text := entry.text("id")) is None:
+            continue
+        name = text.strip()
+        if name in first:
+            line = _line(entry, "id")
+            found = f"found {shown(name, path)} a second time (first on line {first[name]})"
+            problem(line, (*path, "id"), f"{found}, expected an id of its own")
+        first.setdefault(name, _line(entry, "id"))
+
+
+def _files(root: Node, problem: Report) -> None:
+    for path, entry in root.entries("systemPrompt", "contributors"):
+        if entry.text("type") != "file":
+            continue
+        for index, file in entry.entries("files"):
+            name = file.value
+            if isinstance(name, str) and name.strip() and not name.strip().startswith("/"):
+                begin = "${{sojourn.agent_dir}}/"
+                found = shown(name, path, lines=file.lines)
+                problem(file.line, (*path, *index), f"found {found}, expected an absolute path; begin it with {begin}")
+
+
+def _database(root: Node, problem: Report, warning: Report) -> None:
+    at = ("storage", "database")
+    database = root.at(*at)
+    kind = root.text(*at, "type")
+    if database is None:
+        return
+    if kind == "sqlite" and (path := database.text("path")) is not None and path.endswith(("/", ":memory:")):
+        text = f"found {shown(path, at)}, expected a file; for none, write type: in-memory"
+        problem(_line(database, "path"), (*at, "path"), text)
+    if kind == "postgres":
+        if database.at("url") is None and database.at("connectionString") is None:
+            problem(database.line, (*at, "url"), "missing, expected the database's URL")
+        text = "PostgreSQL comes later; until then the agent cannot run with it, only with sqlite or in-memory"
+        warning(_line(database, "type"), (*at, "type"), text)
+
+
+def _log_files(root: Node, problem: Report) -> None:
+    for path, transport in root.entries("logger", "transports"):
+        if transport.text("type") == "file" and transport.at("path") is None:
+            problem(transport.line, (*path, "path"), "missing, expected the file for the log's lines")
+
+
+def _line(root: Node, *path: str) -> int:
+    node = root.at(*path)
+    return node.line if node else root.line
