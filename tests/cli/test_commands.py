@@ -16,7 +16,7 @@ def sojourn(home: Path, *arguments: str, said: str | None = None) -> subprocess.
     return subprocess.run(
         [sys.executable, "-c", "from sojourn.cli.app import main; main()", *arguments],
         env={**os.environ, "SOJOURN_HOME": str(home), "NO_COLOR": "1", "COLUMNS": "200"},
-        input=said,
+        input=said or "",
         capture_output=True,
         text=True,
         timeout=60,
@@ -52,7 +52,7 @@ def test_storage_can_lie_elsewhere(tmp_path: Path) -> None:
         (["run", "hi", "--session", "a b"], 2, "error: session id: found 'a b', expected 1 to 128 characters"),
         (["run", "hi", "--storage", "mysql://x"], 2, "error: storage: found 'mysql://x', expected 'sqlite:///PATH'"),
         (["run", "hi", "--storage", "sqlite:////no/such/folder/x.db"], 1, "error: database /no/such/folder/x.db:"),
-        (["run"], 2, "Missing argument"),
+        (["run", "-"], 2, "error: content: found ''"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_an_exit_code(

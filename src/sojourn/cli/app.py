@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine
-from typing import Annotated, Any, NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
-from sojourn.errors import InvalidInput, SojournError
+from sojourn.cli import sessions
+from sojourn.cli.completion import session_ids
+from sojourn.cli.exits import OK, finish
+from sojourn.cli.place import AgentOption, JsonOption, StorageOption
 
-#: Exit codes: the command did what it says / something went wrong / the command line or a value in it is wrong.
-OK, FAILED, USAGE = 0, 1, 2
-#: Ended by Ctrl-C, as shells count it.
-INTERRUPTED = 130
+app = typer.Typer(name="sojourn", no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(sessions.app, name="sessions")
 
-app = typer.Typer(
-    name="sojourn",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-Session = Annotated[str | None, typer.Option("--session", "-s", help="The conversation to go on with; new without it.")]
-Storage = Annotated[
+Session = Annotated[
     str | None,
     typer.Option(
-        help="Where conversations are kept, as sqlite:///PATH; SOJOURN_HOME moves the default.", metavar="URL"
+        "--session",
+        "-s",
+        help="The conversation to go on with, or a new one's id; a new one without it.",
+        metavar="ID",
+        autocompletion=session_ids,
     ),
 ]
 
@@ -42,19 +39,48 @@ def root(*, version: Annotated[bool, typer.Option("--version", help="Show the ve
 
 
 @app.command()
-def run(prompt: str, session: Session = None, storage: Storage = None) -> None:
-    """Say one thing and print the answer (demo model; your own agents come with agent.yml)."""
-    from sojourn.cli.talk import say_once
+def run(
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to say; - reads it from standard input, as does nothing in a pipe.")
+    ] = None,
+    *,
+    session: Session = None,
+    agent: AgentOption = None,
+    storage: StorageOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say one thing and print the answer on standard output; everything else goes to standard error.
 
-    _finish(say_once(prompt, session, storage))
+    Example: sojourn run "What is my favourite colour?" --session mine
+    """
+    from sojourn.cli.run import Wanted, say_once
+
+    finish(say_once(Wanted(prompt=prompt, session=session, agent=agent, storage=storage, json=json)))
 
 
 @app.command()
-def chat(session: Session = None, storage: Storage = None) -> None:
+def chat(session: Session = None, storage: StorageOption = None) -> None:
     """Talk in the terminal; an empty line or Ctrl-D ends it, Ctrl-C cancels the answer."""
     from sojourn.cli.talk import converse
 
-    _finish(converse(session, storage))
+    finish(converse(session, storage))
+
+
+@app.command()
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="The agent's file; agent.yml without it.")
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Say whether an agent.yml can be used: print what is in effect, secrets masked, or all that is wrong.
+
+    Example: sojourn check agents/support.yml
+    """
+    from sojourn.cli.check import check_file
+
+    raise typer.Exit(check_file(file, json=json))
 
 
 @app.command()
@@ -67,40 +93,10 @@ def demo(
     """Show the main job: many conversations, few in memory, the process killed in the middle, nothing lost."""
     from sojourn.cli.demo import perform
 
-    _finish(perform(conversations, max_sessions, plain=plain))
+    finish(perform(conversations, max_sessions, plain=plain))
 
 
 def main() -> NoReturn:
     """The console script."""
-    app()
+    app(prog_name="sojourn")
     sys.exit(OK)
-
-
-def _terminated(number: int, _frame: object) -> NoReturn:
-    """End as with Ctrl-C: whatever is open is closed on the way."""
-    sys.exit(128 + number)
-
-
-def _finish(work: Coroutine[Any, Any, int]) -> NoReturn:
-    """Run a command to its exit code; an error is one sentence on standard error, never a traceback."""
-    import asyncio
-    import signal
-
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        code = asyncio.run(work)
-    except InvalidInput as error:
-        typer.echo(f"error: {error}", err=True)
-        code = USAGE
-    except SojournError as error:
-        typer.echo(f"error: {error}", err=True)
-        code = FAILED
-    except BrokenPipeError:
-        sys.stdout = None  # whoever read it has left; nothing can be said to them
-        code = FAILED
-    except OSError as error:
-        typer.echo(f"error: {error}", err=True)
-        code = FAILED
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    raise typer.Exit(code)

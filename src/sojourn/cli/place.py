@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote
 
 import typer
 
 from sojourn.bootstrap import Sojourn, default_storage, reading, storage_of
+from sojourn.cli.notes import tell
 
 if TYPE_CHECKING:
     from sojourn.config.configuration import Configuration
     from sojourn.sessions.runtime import Runtime
+    from sojourn.sessions.scope import Scope
 
 #: What is taken where no file is named.
 AGENT_FILE = "agent.yml"
@@ -29,6 +35,21 @@ StorageOption = Annotated[
         metavar="URL",
     ),
 ]
+
+UserOption = Annotated[
+    str | None, typer.Option("--user", "-u", help="Whose sessions; the local user's without it.", metavar="NAME")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which sessions a command is about, and who reads what it prints."""
+
+    agent: Path | None
+    storage: str | None
+    user: str | None
+    json: bool = False
 
 
 def configuration_of(agent: Path | None) -> Configuration | None:
@@ -60,3 +81,48 @@ def address_of(configuration: Configuration | None, storage: str | None) -> str:
     if storage is not None:
         return storage
     return default_storage() if configuration is None else storage_of(configuration)
+
+
+def file_of(address: str) -> Path | None:
+    """The database file that a storage address names; None for one that names no file."""
+    scheme, _, path = address.partition(":///")
+    return Path(unquote(path)).expanduser() if scheme == "sqlite" and path else None
+
+
+def shown_address(address: str) -> str:
+    """A storage address as people know it: the file's path, the home folder as `~`; the address where it is no file."""
+    file = file_of(address)
+    if file is None:
+        return "memory only" if address == "memory:" else address
+    home = Path.home()
+    return f"~/{file.relative_to(home)}" if file.is_relative_to(home) else str(file)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The sessions of one user, open for reading and putting in order."""
+
+    runtime: Runtime
+    scope: Scope
+    configuration: Configuration | None
+    #: Where they are kept.
+    address: str
+    #: Whether there is a database already; what is read without one is empty.
+    exists: bool
+
+
+@asynccontextmanager
+async def opened(place: Place, *, making: bool = False) -> AsyncIterator[Opened]:
+    """The sessions of a place. A database that is not there yet is made only if `making`."""
+    configuration = configuration_of(place.agent)
+    address = address_of(configuration, place.storage)
+    file = file_of(address)
+    exists = file is None or file.exists()
+    if configuration is None and not place.json:
+        tell(f"demo agent's conversations, in {shown_address(address)}")
+    runtime = reading_runtime(configuration, place.storage)
+    if not exists and not making:
+        runtime = reading("memory:")
+    async with runtime:
+        scope = runtime if place.user is None else runtime.for_user(place.user)
+        yield Opened(runtime, scope, configuration, address, exists)

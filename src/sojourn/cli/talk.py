@@ -40,16 +40,6 @@ def demo_runtime(storage: str | None) -> Sojourn:
     return Sojourn(demo_agent(), storage=default_storage() if storage is None else storage)
 
 
-async def say_once(prompt: str, session: str | None, storage: str | None) -> int:
-    """Print the answer to standard output, and where it is kept to standard error."""
-    chosen = session or str(uuid.uuid4())
-    async with demo_runtime(storage) as runtime:
-        code = await _show_turn(runtime, chosen, prompt, Console())
-    if code == OK:
-        _tell(Console(stderr=True), f"session {chosen}; go on with: {_again('run', chosen, storage)} …")
-    return code
-
-
 def _again(command: str, session: str, storage: str | None) -> str:
     kept = "" if storage is None else f" --storage {shlex.quote(storage)}"
     return f"sojourn {command}{kept} --session {session}"
