@@ -15,6 +15,9 @@ SUPERSEDED = "superseded by a later message"
 CANCELLED = "cancelled by request"
 DISCARDED = "discarded"
 
+#: Who decides where an earlier yes holds.
+REMEMBERED = "remembered"
+
 #: What a cursor says: last activity and key, small enough for every store.
 _CURSOR = re.compile(r"\[(-?[0-9]{1,18}),([0-9]{1,18})\]")
 

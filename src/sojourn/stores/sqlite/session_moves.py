@@ -10,11 +10,11 @@ import apsw
 
 from sojourn.abc import Entry, SessionRow, TurnRow
 from sojourn.errors import ForkPointInvalid, SessionExists, SessionNotFound
-from sojourn.records import EntryKind
+from sojourn.records import ApprovalStatus, EntryKind
 from sojourn.stores.sqlite import rows
 from sojourn.stores.sqlite.rows import INDEXED, SQL, indexed, one
-from sojourn.stores.sqlite.turn_moves import Node, log
 from sojourn.stores.sqlite.turn_moves import create as create_row
+from sojourn.stores.sqlite.writing import Node, log
 
 #: How many log entries are copied in one transaction, so that copying a long session stalls nobody.
 PIECE = 200
@@ -44,6 +44,7 @@ def reset(connection: apsw.Connection, user: str, id: str, now: int) -> SessionR
     row = rows.find(connection, user, id)
     connection.execute(SQL["reset"], (now, row.key))
     connection.execute(SQL["empty_inbox"], (row.key,))
+    _forget(connection, row, now)
     connection.execute(SQL["to_purge"], (row.key, 0, None))
     log(connection, row, row.version + 1, Entry(0, EntryKind.SESSION_RESET, 0, "{}"), now)
     return rows.find(connection, user, id)
@@ -57,10 +58,17 @@ def delete(connection: apsw.Connection, user: str, id: str) -> bool:
     row = rows.session(found)
     if row.title:
         connection.execute(SQL["unindex"], (-row.key, indexed(user, row.title)))
+    _forget(connection, row, row.active)
     connection.execute(SQL["bury"], (row.key,))
     connection.execute(SQL["count_up"], (-1,))
     connection.execute(SQL["to_purge"], (row.key, 1, None))
     return True
+
+
+def _forget(connection: apsw.Connection, row: SessionRow, now: int) -> None:
+    """Nobody is asked any more, and nothing that was allowed is inherited by whoever uses the id next."""
+    connection.execute(SQL["close_questions"], (ApprovalStatus.CANCELLED.value, now, row.key))
+    connection.execute(SQL["forget_session"], (row.key,))
 
 
 def purge(connection: apsw.Connection, node: Node, limit: int) -> tuple[bool, bool]:
@@ -109,6 +117,7 @@ def _purge_rows(
     gone = len(entries)
     for name, arguments in (
         ("purge_effects", (session, before)),
+        ("purge_approvals", (session, before)),
         ("purge_turns", (session, before_turn)),
         *([("purge_inbox", (session,))] if whole else []),
     ):

@@ -89,6 +89,9 @@ DELETE FROM turns WHERE (session, turn) IN (SELECT session, turn FROM turns WHER
 -- name: purge_inbox
 DELETE FROM inbox WHERE id IN (SELECT id FROM inbox WHERE session = ? LIMIT ?);
 
+-- name: purge_approvals
+DELETE FROM approvals WHERE number IN (SELECT number FROM approvals WHERE session = ? AND seq < ? LIMIT ?);
+
 -- name: purge_session
 DELETE FROM sessions WHERE key = ?;
 
@@ -115,7 +118,7 @@ WHERE session = ? AND seq > ? AND seq <= ? AND text <> '' AND kind IN ('turn_ope
 
 -- name: copy_open_effects
 INSERT INTO effects SELECT ?, seq, call, tool, digest, status FROM effects
-WHERE session = ? AND status = 'started' AND seq >= ? AND seq <= ?;
+WHERE session = ? AND status IN ('started', 'intended') AND seq >= ? AND seq <= ?;
 
 -- name: copied
 SELECT coalesce(sum(kind IN ('turn_opened', 'message', 'tool_result')), 0), coalesce(max(turn), 0)
@@ -166,7 +169,8 @@ INSERT INTO log (session, seq, kind, turn, body, text, created) VALUES (?, ?, ?,
 SELECT seq, kind, turn, body, text, created FROM log WHERE session = ? AND seq > ? AND seq >= ? ORDER BY seq;
 
 -- name: open_effects
-SELECT seq, call, tool, status FROM effects WHERE session = ? AND status = 'started' AND seq >= ? ORDER BY seq, call;
+SELECT seq, call, tool, status FROM effects
+WHERE session = ? AND status IN ('started', 'intended') AND seq >= ? ORDER BY seq, call;
 
 -- name: next_input
 SELECT id, turn, body, text FROM inbox WHERE session = ? AND state = 'queued' ORDER BY position LIMIT 1;
@@ -214,7 +218,7 @@ UPDATE turns SET attempts = coalesce(?, attempts), usage = coalesce(?, usage) WH
 SELECT 1 FROM turns WHERE session = ? AND turn = ? AND cancel AND status = 'running';
 
 -- name: insert_effect
-INSERT INTO effects (session, seq, call, tool, digest, status) VALUES (?, ?, ?, ?, ?, 'started');
+INSERT INTO effects (session, seq, call, tool, digest, status) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: finish_effect
 UPDATE effects SET status = ? WHERE session = ? AND seq = ? AND call = ?;
@@ -261,3 +265,93 @@ INSERT INTO nodes (joined) VALUES (?);
 
 -- name: leave
 UPDATE nodes SET left = ? WHERE node = ?;
+
+-- name: ask
+INSERT INTO approvals (id, user, session, turn, seq, call, tool, arguments, digest, asked, expires)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: approval
+SELECT a.id, a.user, s.id, a.turn, a.seq, a.call, a.tool, a.arguments, a.digest, a.status, a.asked, a.expires,
+       a.decided, a.by, a.reason, a.changed
+FROM approvals a JOIN sessions s ON s.key = a.session WHERE a.session = ? AND a.id = ? AND a.seq >= s.first;
+
+-- name: approvals_of_turn
+-- Those that wait to be carried out, or still for a person.
+SELECT a.id, a.user, s.id, a.turn, a.seq, a.call, a.tool, a.arguments, a.digest, a.status, a.asked, a.expires,
+       a.decided, a.by, a.reason, a.changed
+FROM effects e JOIN approvals a ON a.session = e.session AND a.seq = e.seq AND a.call = e.call
+JOIN sessions s ON s.key = a.session
+WHERE e.session = ? AND e.status IN ('started', 'intended') AND e.status = 'intended' AND a.turn = ? AND a.seq >= s.first
+ORDER BY a.seq, a.call;
+
+-- name: approvals_of_session
+SELECT a.id, a.user, s.id, a.turn, a.seq, a.call, a.tool, a.arguments, a.digest, a.status, a.asked, a.expires,
+       a.decided, a.by, a.reason, a.changed
+FROM approvals a JOIN sessions s ON s.key = a.session
+WHERE a.session = ? AND a.seq >= s.first ORDER BY a.seq, a.call LIMIT ?;
+
+-- name: open_approvals_of_session
+SELECT a.id, a.user, s.id, a.turn, a.seq, a.call, a.tool, a.arguments, a.digest, a.status, a.asked, a.expires,
+       a.decided, a.by, a.reason, a.changed
+FROM approvals a JOIN sessions s ON s.key = a.session
+WHERE a.session = ? AND a.status = 'pending' ORDER BY a.seq, a.call LIMIT ?;
+
+-- name: approvals_of_user
+SELECT a.id, a.user, s.id, a.turn, a.seq, a.call, a.tool, a.arguments, a.digest, a.status, a.asked, a.expires,
+       a.decided, a.by, a.reason, a.changed
+FROM approvals a CROSS JOIN sessions s ON s.key = a.session
+WHERE a.user = ? AND s.id IS NOT NULL AND a.seq >= s.first ORDER BY a.asked, a.session, a.seq, a.call LIMIT ?;
+
+-- name: open_approvals_of_user
+SELECT a.id, a.user, s.id, a.turn, a.seq, a.call, a.tool, a.arguments, a.digest, a.status, a.asked, a.expires,
+       a.decided, a.by, a.reason, a.changed
+FROM approvals a CROSS JOIN sessions s ON s.key = a.session
+WHERE a.user = ? AND a.status = 'pending' ORDER BY a.asked, a.session, a.seq, a.call LIMIT ?;
+
+-- name: like_in_session
+SELECT session, seq, call, id FROM approvals
+WHERE session = ?1 AND status = 'pending' AND tool = ?2 AND (?3 IS NULL OR digest = ?3);
+
+-- name: like_of_user
+SELECT session, seq, call, id FROM approvals
+WHERE user = ?1 AND status = 'pending' AND tool = ?2 AND (?3 IS NULL OR digest = ?3);
+
+-- name: overdue
+SELECT session, id FROM approvals WHERE status = 'pending' AND expires IS NOT NULL AND expires <= ?
+ORDER BY expires LIMIT ?;
+
+-- name: decide
+UPDATE approvals SET status = ?, decided = ?, by = ?, reason = ?, changed = ? WHERE session = ? AND id = ?;
+
+-- name: close_questions
+UPDATE approvals SET status = ?, decided = ? WHERE session = ? AND status = 'pending';
+
+-- name: still_open
+SELECT 1 FROM approvals WHERE session = ? AND turn = ? AND status = 'pending' LIMIT 1;
+
+-- name: noted
+UPDATE sessions SET version = version + 1, active = max(active, ?) WHERE key = ?;
+
+-- name: wait_over
+UPDATE turns SET status = 'queued' WHERE session = ? AND turn = ?;
+
+-- name: remember
+INSERT INTO remembered (id, user, session, tool, arguments, digest, since, by, node) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: recall
+SELECT node FROM remembered
+WHERE user = ? AND tool = ? AND (session IS NULL OR session = ?) AND (digest IS NULL OR digest = ?);
+
+-- name: remembered_of_user
+SELECT r.id, r.user, s.id, r.tool, r.arguments, r.digest, r.since, r.by, r.node
+FROM remembered r LEFT JOIN sessions s ON s.key = r.session WHERE r.user = ? ORDER BY r.since, r.number;
+
+-- name: remembered_of_session
+SELECT r.id, r.user, s.id, r.tool, r.arguments, r.digest, r.since, r.by, r.node
+FROM remembered r JOIN sessions s ON s.key = r.session WHERE r.session = ? ORDER BY r.since, r.number;
+
+-- name: forget
+DELETE FROM remembered WHERE user = ? AND id = ?;
+
+-- name: forget_session
+DELETE FROM remembered WHERE session = ?;

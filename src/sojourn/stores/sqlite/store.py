@@ -18,26 +18,30 @@ from sojourn.abc import (
     Acquired,
     Append,
     Appended,
+    ApprovalRow,
     Cancelled,
     Claim,
+    Decided,
     Entry,
     InputRow,
     NewInput,
+    RememberedRow,
     Runnable,
     SessionRow,
     SessionStore,
     TurnRow,
+    Verdict,
 )
 from sojourn.errors import RuntimeClosed, StorageError, StorageUnavailable, TurnNotFound
 from sojourn.records import Effect, EntryKind
 from sojourn.stores.common import decode_cursor, encode_cursor, words
-from sojourn.stores.sqlite import rows, session_moves, turn_moves
+from sojourn.stores.sqlite import approvals, rows, session_moves, turn_moves
 from sojourn.stores.sqlite.faults import translated
 from sojourn.stores.sqlite.nodes import NodeLocks
 from sojourn.stores.sqlite.rows import SQL, one, owner_term
 from sojourn.stores.sqlite.schema import connect, migrate
-from sojourn.stores.sqlite.turn_moves import Node
 from sojourn.stores.sqlite.writer import Operation, Writer
+from sojourn.stores.sqlite.writing import Node
 
 T = TypeVar("T")
 
@@ -268,6 +272,37 @@ class SqliteStore(SessionStore):
 
     async def discard(self, user: str, id: str, turn: int | None, now: int) -> Sequence[int]:
         return await self._write(lambda connection: turn_moves.discard(connection, user, id, turn, now))
+
+    # -- questions to people
+
+    async def decide(self, user: str, id: str, approval: str, verdict: Verdict) -> Decided:
+        def move(connection: apsw.Connection) -> Decided:
+            return approvals.decide(connection, self._node, rows.find(connection, user, id), approval, verdict)
+
+        return await self._write(move)
+
+    async def expire(self, now: int, limit: int = 100) -> Sequence[Runnable]:
+        def overdue(connection: apsw.Connection) -> bool:
+            return one(connection, "overdue", now, 1) is not None
+
+        if not await self._read(overdue):
+            return []  # asked often, and seldom true: no write for that
+        return await self._write(lambda connection: approvals.expire(connection, now, limit))
+
+    async def approvals(
+        self, user: str, id: str | None = None, *, pending: bool = True, limit: int = 100
+    ) -> Sequence[ApprovalRow]:
+        return await self._read(lambda connection: approvals.listed(connection, user, id, pending=pending, limit=limit))
+
+    async def remembered(self, user: str, id: str | None = None) -> Sequence[RememberedRow]:
+        return await self._read(lambda connection: approvals.remembered(connection, self._node, user, id))
+
+    async def forget(self, user: str, remembered: str) -> bool:
+        def remove(connection: apsw.Connection) -> bool:
+            connection.execute(SQL["forget"], (user, remembered))
+            return connection.changes() > 0
+
+        return await self._write(remove)
 
     async def runnable(self, limit: int = 20) -> Sequence[Runnable]:
         def read(connection: apsw.Connection) -> Sequence[Runnable]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -16,6 +16,7 @@ from sojourn.abc import (
     Acquired,
     Append,
     Appended,
+    ApprovalRow,
     Cancelled,
     Claim,
     Entry,
@@ -26,35 +27,14 @@ from sojourn.abc import (
     TurnRow,
 )
 from sojourn.errors import IdempotencyConflict, OwnershipLost, SessionBusy, SessionNotFound, TurnNotFound
-from sojourn.records import Effect, EntryKind, SessionStatus, TurnStatus
+from sojourn.records import ApprovalStatus, Effect, EffectStatus, EntryKind, SessionStatus, TurnStatus
 from sojourn.stores.common import CANCELLED, DISCARDED, SUPERSEDED, ended_body, status_of
-from sojourn.stores.sqlite import rows
-from sojourn.stores.sqlite.rows import INDEXED, SQL, indexed, one
+from sojourn.stores.sqlite import approvals, rows
+from sojourn.stores.sqlite.rows import SQL, indexed, one
+from sojourn.stores.sqlite.writing import RUNNABLE, Node, log
 
-_RUNNABLE = frozenset({SessionStatus.RUNNING, SessionStatus.QUEUED})
-
-
-@dataclass(slots=True)
-class Node:
-    """Who writes: this node's number, and how it knows that another one is dead."""
-
-    number: int
-    is_dead: Callable[[int], bool]
-
-    def may_take(self, row: SessionRow) -> bool:
-        """Whether nobody alive owns the session."""
-        return row.owner is None or (row.owner != self.number and self.is_dead(row.owner))
-
-    def orphaned(self, row: SessionRow) -> bool:
-        """Whether the session has work that nobody alive does."""
-        return row.status in _RUNNABLE and self.may_take(row)
-
-
-def log(connection: apsw.Connection, row: SessionRow, seq: int, entry: Entry, now: int) -> None:
-    """Write one entry and index what it says."""
-    connection.execute(SQL["insert_entry"], (row.key, seq, entry.kind.value, entry.turn, entry.body, entry.text, now))
-    if entry.text and entry.kind in INDEXED:
-        connection.execute(SQL["index"], (connection.last_insert_rowid(), indexed(row.user, entry.text)))
+#: What ends when something else is said.
+_SUPERSEDED = frozenset({SessionStatus.HELD, SessionStatus.WAITING})
 
 
 # ----------------------------------------------------------------------------------------------------------- accepting
@@ -71,13 +51,13 @@ def accept(connection: apsw.Connection, node: Node, new: NewInput, claim: Claim 
         row, created = rows.session(found), False
         if new.key is not None and (known := one(connection, "turn_by_key", row.key, new.key)):
             return _attach(connection, node, row, rows.turn(known), new)
-    if new.reject and (row.queued or row.status in _RUNNABLE):
+    if new.reject and (row.queued or row.status in RUNNABLE):
         raise SessionBusy(new.id)
     opens = claim is not None and node.may_take(row) and not row.queued
-    opens = opens and (row.current is None or row.status is SessionStatus.HELD)
+    opens = opens and (row.current is None or row.status in _SUPERSEDED)
     if opens and claim and not created and _stale(row, claim):
         return Accepted(Acceptance.STALE, row, rows.new_turn(0, new))
-    if row.status is SessionStatus.HELD and row.current is not None:
+    if row.status in _SUPERSEDED and row.current is not None:
         _end_unowned(connection, row, row.current, TurnEnd(TurnStatus.CANCELLED, SUPERSEDED), new.now)
     _title(connection, row, new.title)
     if opens and claim:
@@ -174,7 +154,10 @@ def acquire(connection: apsw.Connection, node: Node, user: str, id: str, claim: 
     row.active = max(row.active, now)
     row.fence += 1
     tail, calls = _tail(connection, row, claim.version), _open_calls(connection, row)
-    return Acquired(row, turn, tail, continued=True, interrupted=interrupted, open_calls=calls)
+    return Acquired(
+        row, turn, tail, continued=True, interrupted=interrupted, open_calls=calls,
+        decided=_decided(connection, row.key, turn.turn, calls),
+    )  # fmt: skip
 
 
 def append(connection: apsw.Connection, node: Node, write: Append) -> Appended:
@@ -191,16 +174,42 @@ def append(connection: apsw.Connection, node: Node, write: Append) -> Appended:
     for seq, entry in enumerate(entries, write.version + 1):
         log(connection, row, seq, entry, write.now)
     for call in write.started:
-        connection.execute(SQL["insert_effect"], (row.key, call.seq, call.index, call.tool, call.digest))
+        connection.execute(
+            SQL["insert_effect"], (row.key, call.seq, call.index, call.tool, call.digest, call.status.value)
+        )
     for effect in write.finished:
         connection.execute(SQL["finish_effect"], (effect.status.value, row.key, effect.seq, effect.index))
     version = write.version + len(entries)
+    if write.asked:
+        return _wait(connection, node, write, version, queued=found[0], held=found[1])
     if write.end is not None:
         return _end(connection, node, write, version, queued=found[0], held=found[1])
     if write.attempts is not None or write.turn_usage is not None:
         connection.execute(SQL["attempt"], (write.attempts, write.turn_usage, row.key, write.turn))
     asked = one(connection, "cancel_asked", row.key, write.turn) is not None
     return Appended(version, cancel_requested=asked)
+
+
+def _wait(connection: apsw.Connection, node: Node, write: Append, version: int, *, queued: int, held: int) -> Appended:
+    """Stop for people, unless what is remembered has decided everything already."""
+    key, usage = write.session.key, (write.end or TurnEnd(TurnStatus.WAITING)).usage
+    asked, tail = approvals.ask(connection, node, write, version)
+    version += len(tail)
+    if all(question.status is not ApprovalStatus.PENDING for question in asked):
+        connection.execute(SQL["attempt"], (write.attempts, usage, key, write.turn))
+        row, turn = (
+            rows.session(one(connection, "session_by_key", key)),
+            rows.turn(one(connection, "turn", key, write.turn)),
+        )
+        calls = _open_calls(connection, row)
+        following = Acquired(row, turn, tail, continued=True, interrupted=False, open_calls=calls, decided=asked)
+        return Appended(version, asked=asked, next=following)
+    connection.execute(
+        SQL["end_turn"], (TurnStatus.WAITING.value, None, None, usage, None, write.attempts, key, write.turn)
+    )
+    status = status_of(TurnStatus.WAITING, queued, held)
+    connection.execute(SQL["release"], (write.turn, status.value, key))
+    return Appended(version, asked=asked, tail=tail)
 
 
 def _end(connection: apsw.Connection, node: Node, write: Append, version: int, *, queued: int, held: int) -> Appended:
@@ -309,6 +318,9 @@ def _end_unowned(connection: apsw.Connection, row: SessionRow, number: int, end:
     end = replace(end, usage=rows.turn(one(connection, "turn", row.key, number)).usage)
     ended_seq = None
     if row.current == number:
+        if row.status is SessionStatus.WAITING:
+            why = ApprovalStatus.SUPERSEDED if end.reason == SUPERSEDED else ApprovalStatus.CANCELLED
+            connection.execute(SQL["close_questions"], (why.value, now, row.key))
         connection.execute(SQL["end_current"], (row.key,))
         row.version += 1
         row.fence += 1
@@ -338,6 +350,12 @@ def _stale(row: SessionRow, claim: Claim) -> bool:
 
 def _tail(connection: apsw.Connection, row: SessionRow, known: int) -> list[Entry]:
     return [rows.entry(found) for found in connection.execute(SQL["tail"], (row.key, known, row.first))]
+
+
+def _decided(connection: apsw.Connection, key: int, turn: int, calls: Sequence[Effect]) -> Sequence[ApprovalRow]:
+    if not any(call.status is EffectStatus.INTENDED for call in calls):
+        return ()
+    return approvals.of_turn(connection, key, turn)
 
 
 def _open_calls(connection: apsw.Connection, row: SessionRow) -> Sequence[Effect]:
