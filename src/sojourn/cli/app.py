@@ -10,7 +10,7 @@ import typer
 
 from sojourn.cli import sessions
 from sojourn.cli.completion import session_ids
-from sojourn.cli.exits import OK, finish
+from sojourn.cli.exits import OK, finish, guarded
 from sojourn.cli.place import AgentOption, JsonOption, StorageOption
 
 app = typer.Typer(name="sojourn", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -80,7 +80,40 @@ def check(
     """
     from sojourn.cli.check import check_file
 
-    raise typer.Exit(check_file(file, json=json))
+    guarded(lambda: check_file(file, json=json))
+
+
+@app.command()
+def init(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="What to write; agent.yml without it.")] = None,
+    *,
+    provider: Annotated[str | None, typer.Option(help="Who runs the model, such as openai or anthropic.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model's name.")] = None,
+    key_variable: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The environment's variable that holds the key.")
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="Where the provider answers.")] = None,
+    system_prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What the model is told first.")] = None,
+    tools: Annotated[
+        str | None, typer.Option(help="An MCP server to begin with: none, files (by npx) or web (by uvx).")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The database's file; default is one in your data folder.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take what is proposed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is already there.")] = False,
+) -> None:
+    """Make an agent.yml: asks for provider, model, prompt, tools and storage, and never for a key.
+
+    Example: sojourn init --yes --provider anthropic
+    """
+    from sojourn.cli.init import Answers, write_agent
+
+    answers = Answers(
+        provider=provider, model=model, key_variable=key_variable, base_url=base_url, system_prompt=system_prompt,
+        tools=tools, storage=storage,
+    )  # fmt: skip
+    guarded(lambda: write_agent(file, answers, yes=yes, force=force))
 
 
 @app.command()

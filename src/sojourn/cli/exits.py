@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -32,8 +32,13 @@ def finish(work: Coroutine[Any, Any, int]) -> NoReturn:
     import signal
 
     signal.signal(signal.SIGTERM, _terminated)
+    guarded(lambda: asyncio.run(work))
+
+
+def guarded(work: Callable[[], int]) -> NoReturn:
+    """The same for a command that needs no event loop."""
     try:
-        code = asyncio.run(work)
+        code = work()
         sys.stdout.flush()  # whoever reads it may have left: better found out here than by the interpreter
     except BrokenPipeError:
         _leave_pipe()
@@ -41,6 +46,7 @@ def finish(work: Coroutine[Any, Any, int]) -> NoReturn:
     except (SojournError, Refusal, OSError) as error:
         code = explain(error)
     except KeyboardInterrupt:
+        typer.echo(err=True)  # behind the ^C that a terminal shows
         code = INTERRUPTED
     raise typer.Exit(code)
 

@@ -86,7 +86,7 @@ async def _copy(scope: Scope, id: str, write: Callable[[str], object], advance: 
 
 
 @contextmanager
-def whole_file(target: Path, *, force: bool) -> Iterator[BinaryIO]:
+def whole_file(target: Path, *, force: bool, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A file that stands under its name only when it is complete; raises Refusal if there is one, unless `force`."""
     taken = f"{target} is already there; give --force to replace it, or another name"
     if not force and target.exists():
@@ -97,6 +97,7 @@ def whole_file(target: Path, *, force: bool) -> Iterator[BinaryIO]:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
+            os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         if force:
             part.replace(target)
