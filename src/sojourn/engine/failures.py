@@ -109,9 +109,11 @@ def passing_failure(error: BaseException) -> Passing | None:
 
     Judges the error and its causes, whoever raised it: to be asked about failures of a model request only.
     """
-    chain = list(_chain(error))
-    if any(_settled(link) for link in chain):
+    # Some libraries raise theirs beside the first error, or hide it. It may still say that asking again is useless; that
+    # it is not, only a cause may say, because anything may be raised while something else is handled.
+    if any(_settled(link) for link in _chain(error, beside=True)):
         return None
+    chain = list(_chain(error))
     reason = next((verdict for link in chain if (verdict := _verdict(link)) is not None), "")
     if not reason:
         return None
@@ -119,8 +121,8 @@ def passing_failure(error: BaseException) -> Passing | None:
     return Passing(reason, wait)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, what it was raised from, and so on; a group of one is what it holds."""
+def _chain(error: BaseException, *, beside: bool = False) -> Iterator[BaseException]:
+    """The error, what it was raised from (or beside), and so on; a group of one is what it holds."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
@@ -129,7 +131,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if isinstance(link, BaseExceptionGroup):
             link = link.exceptions[0] if len(link.exceptions) == 1 else None
         else:
-            link = link.__cause__
+            link = link.__cause__ or (link.__context__ if beside else None)
 
 
 def _settled(error: BaseException) -> bool:

@@ -47,6 +47,8 @@ def build(llm: LLM, settings: ModelSettings) -> Model[Any]:
         session, config["signature_version"] = _Session(None), "v4"
         credentials = _credentials(key)
     else:
+        if llm.base_url is not None and not llm.base_url.startswith("https://"):
+            raise InvalidInput("llm.baseURL", llm.base_url, "https://…: a Bedrock API key is only sent encrypted")
         session, config["signature_version"] = _Session(key), "bearer"
     client = session.create_client(
         "bedrock-runtime",
