@@ -28,8 +28,9 @@ from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.usage import RequestUsage
 
 from sojourn.abc import FeedbackGiven, ModelResponded, Step, TextDelta, ToolFinished
-from sojourn.engine.agent import PydanticAIEngine
+from sojourn.engine.agent import EngineOptions, PydanticAIEngine
 from sojourn.engine.steps import UNKNOWN
+from sojourn.errors import ModelFailed
 from sojourn.records import EntryKind, Session
 from tests.engine.core import (
     Core,
@@ -393,8 +394,8 @@ async def test_a_system_prompt_is_sent_in_every_turn_and_stored_in_none() -> Non
 
 async def test_a_model_that_fails_fails_the_turn_and_the_next_turn_goes_on() -> None:
     model = Script(ModelHTTPError(503, "script"), "Back.")
-    core = Core(PydanticAIEngine(Agent(model)))
-    with pytest.raises(ModelHTTPError):
+    core = Core(PydanticAIEngine(Agent(model), options=EngineOptions(model_retries=0)))
+    with pytest.raises(ModelFailed, match="overloaded"):
         await core.send("a")
     assert said(await core.send("b")) == "Back."
     assert [part.content for part in last_parts(model.sent[1]) if isinstance(part, UserPromptPart)] == ["a", "b"]

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import uvicorn
 from pydantic_ai import Agent
-from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 from starlette.applications import Starlette
@@ -20,7 +19,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sojourn.abc import ModelResponded, TextDelta
-from sojourn.engine.agent import PydanticAIEngine
+from sojourn.engine.agent import EngineOptions, PydanticAIEngine
+from sojourn.errors import ModelFailed
 from tests.engine.core import Core, of, said, streamed
 
 
@@ -92,7 +92,7 @@ async def core(provider: Provider) -> AsyncIterator[Core]:
     def add(a: int, b: int) -> int:
         return a + b
 
-    engine = PydanticAIEngine(agent)
+    engine = PydanticAIEngine(agent, options=EngineOptions(model_retries=0))
     async with asyncio.timeout(30):
         await engine.open()
         yield Core(engine)
@@ -123,5 +123,5 @@ async def test_closing_hangs_up_on_the_provider(core: Core, provider: Provider) 
 
 
 async def test_a_provider_that_fails_fails_the_turn(core: Core) -> None:
-    with pytest.raises(ModelHTTPError, match="503"):
+    with pytest.raises(ModelFailed, match="503"):
         await core.send("fail")

@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_ai import Agent, AgentRetries, UsageLimits
@@ -13,15 +14,18 @@ from pydantic_ai.capabilities import AbstractCapability, ReinjectSystemPrompt
 from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.run import AgentRun
 
-from sojourn.abc import DepsFactory, Engine, Entry, History, Run, Step, ToolFinished
+from sojourn.abc import DepsFactory, Engine, Entry, History, ModelResponded, Run, Step, ToolFinished
+from sojourn.clock import Clock, SystemClock
 from sojourn.engine import codec
 from sojourn.engine.guard import Guard
 from sojourn.engine.history import PydanticAIHistory
+from sojourn.engine.retrying import RequestFailed, Retries
 from sojourn.engine.servers import Connections
 from sojourn.engine.shown import shown
 from sojourn.engine.steps import unknown_result
 from sojourn.engine.supported import check_supported
 from sojourn.engine.turn import TurnDriver, final
+from sojourn.engine.view import View
 from sojourn.errors import InvalidInput
 from sojourn.records import Effect, Message, Session
 
@@ -35,10 +39,37 @@ MAX_REQUESTS = 1000
 RETRIES = 3
 
 
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How far a turn may go; raises InvalidInput."""
+
+    #: Requests to the model in one turn; None: 1000, where nothing but a loop gets to.
+    max_requests: int | None = None
+    #: How often a request is made again after a passing failure.
+    model_retries: int = 3
+    #: What a request may hold, in tokens as they are estimated here; None: the whole history.
+    max_input_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_requests", 1), ("model_retries", 0), ("max_input_tokens", 1)):
+            value = getattr(self, name)
+            if value is None and name != "model_retries":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InvalidInput(name, value, f"an integer of at least {least}")
+
+
 class PydanticAIEngine(Engine):
     """Runs turns of a pydantic-ai agent; raises AgentUnsupported for one that needs what this version cannot do."""
 
-    def __init__(self, agent: Agent[Any, Any], *, deps: DepsFactory | None = None) -> None:
+    def __init__(
+        self,
+        agent: Agent[Any, Any],
+        *,
+        deps: DepsFactory | None = None,
+        options: EngineOptions = EngineOptions(),
+        clock: Clock | None = None,
+    ) -> None:
         if not isinstance(agent, Agent):
             raise InvalidInput("agent", agent, "a pydantic_ai.Agent, or an Engine")
         check_supported(agent)
@@ -47,7 +78,10 @@ class PydanticAIEngine(Engine):
             agent.name = "sojourn"
         self._agent = agent
         self._deps = deps
-        self._limits = UsageLimits(request_limit=MAX_REQUESTS)
+        self._options = options
+        self._clock = clock or SystemClock()
+        self._max_requests = options.max_requests or MAX_REQUESTS
+        self._limits = UsageLimits(request_limit=self._max_requests)
         self._retries = _retries(agent)
         self._connections: Connections | None = None
 
@@ -67,17 +101,39 @@ class PydanticAIEngine(Engine):
     async def run(self, run: Run) -> AsyncGenerator[Step]:
         history = _ours(run.history)
         _check_runnable(history)
+        deps, retries = await self._make_deps(run.session), Retries(self._options.model_retries)
+        while True:
+            try:
+                async with aclosing(self._run_agent(run.session, history, deps)) as steps:
+                    async for step in steps:
+                        if isinstance(step, ModelResponded):
+                            retries.answered()
+                        yield step
+                return
+            except RequestFailed as error:
+                failed = error
+            again = retries.after(failed)
+            del failed  # and with it the run that broke, before the wait
+            yield again
+            await self._clock.sleep(again.wait)
+            # As after a crash: the history has all that was stored, and nothing of it is done twice.
+            _check_runnable(history)
+
+    async def _run_agent(self, session: Session, history: PydanticAIHistory, deps: Any) -> AsyncGenerator[Step]:
+        """One run from where the history ends; raises RequestFailed where the model gave no answer."""
         driver: TurnDriver | None = None
-        deps, guard = await self._make_deps(run.session), Guard()
+        guard = Guard()
         try:
-            async with self._iter(run.session, history, deps, guard) as agent_run:
-                driver = TurnDriver(agent_run, history)
+            async with self._iter(session, history, deps, guard) as agent_run:
+                driver = TurnDriver(agent_run, history, self._max_requests)
                 async with aclosing(driver.steps()) as steps:
                     async for step in steps:
                         yield step
-        except Exception:
+        except Exception as error:
             if driver is not None and driver.answer is not None:
                 yield driver.answer  # it was paid for, and the next turn refers to it
+            if driver is not None and driver.asking:
+                raise RequestFailed(error, *driver.spent()) from error
             raise
         finally:
             await guard.wind_up()
@@ -107,19 +163,24 @@ class PydanticAIEngine(Engine):
     ) -> AbstractAsyncContextManager[AgentRun[Any, Any]]:
         # Limits and no `usage=` or `conversation=`: with those a limit of one run becomes one of the session's life.
         return self._agent.iter(
-            message_history=history.messages(),
+            message_history=history.messages(self._options.max_input_tokens),
             conversation_id=session.id,
             deps=deps,
             usage_limits=self._limits,
             retries=self._retries,
-            capabilities=self._capabilities(guard),
+            capabilities=self._capabilities(guard, history),
             infer_name=False,
         )
 
-    def _capabilities(self, guard: Guard) -> list[AbstractCapability[Any]]:
-        # pydantic-ai adds `system_prompt=` to a history that it begins itself; ours begins with the user's message,
-        # and holds no system prompt, so that a changed one takes effect.
-        return [guard, ReinjectSystemPrompt()] if _has_system_prompt(self._agent) else [guard]
+    def _capabilities(self, guard: Guard, history: PydanticAIHistory) -> list[AbstractCapability[Any]]:
+        found: list[AbstractCapability[Any]] = [guard]
+        if _has_system_prompt(self._agent):
+            # pydantic-ai adds `system_prompt=` to a history that it begins itself; ours begins with the user's message,
+            # and holds no system prompt, so that a changed one takes effect.
+            found.append(ReinjectSystemPrompt())
+        if self._options.max_input_tokens is not None:
+            found.append(View(history, self._options.max_input_tokens))  # last, since all the others add to a request
+        return found
 
 
 def _ours(history: History) -> PydanticAIHistory:
@@ -132,7 +193,7 @@ def _check_runnable(history: PydanticAIHistory) -> None:
     """Refuse what pydantic-ai would not: to run calls a second time that may have been run before."""
     if history.unanswered:
         raise ValueError(f"calls {list(history.unanswered)} of the last response have no result")
-    if not history.messages():
+    if history.last is None:
         raise ValueError("the history is empty: there is nothing to answer")
 
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelRequestPart, ModelResponse, ToolCallPart
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelRequestPart,
+    ModelResponse,
+    ToolCallPart,
+    UserPromptPart,
+)
 
 from sojourn.abc import Entry, History
 from sojourn.engine import codec
+from sojourn.engine.tokens import parts_tokens
+from sojourn.engine.view import TurnMark, first_turn, from_prompt
 from sojourn.records import EntryKind
 
 
@@ -18,10 +27,18 @@ class PydanticAIHistory(History):
     Between two responses there is one request: the results of the first response's calls in the order of the calls,
     whatever order they landed in, and then everything else in the order of the log. Messages that were handed out are
     never changed: a run holds them while the history grows.
+
+    One request may hold the end of a turn that was not completed and the beginning of the next; `turns` knows where.
     """
 
     def __init__(self) -> None:
         self._messages: list[ModelMessage] = []
+        #: Where each turn begins.
+        self.turns: list[TurnMark] = []
+        #: Estimated, of everything; kept up to date so that nothing is ever counted twice.
+        self.tokens = 0
+        #: Responses of the newest turn.
+        self.requests = 0
         #: Every call id of the session: providers repeat theirs, and a new one must not.
         self._call_ids: set[str] = set()
         #: The last response's calls, their results by place, and what else was said since.
@@ -33,9 +50,27 @@ class PydanticAIHistory(History):
         for entry in entries:
             self._take(entry)
 
-    def messages(self) -> list[ModelMessage]:
-        """The messages so far; the list is the caller's, its members are shared and not to be changed."""
-        return list(self._messages)
+    def messages(self, limit: int | None = None) -> list[ModelMessage]:
+        """The messages so far, or the turns from the end that fit so many tokens.
+
+        The list is the caller's, its members are shared and not to be changed.
+        """
+        first = 0 if limit is None else first_turn(self.turns, self.tokens, limit)
+        if first == 0:
+            return list(self._messages)
+        mark = self.turns[first]
+        return from_prompt(self._messages[mark.place :], mark.prompt)
+
+    @property
+    def last(self) -> ModelMessage | None:
+        """The last message."""
+        return self._messages[-1] if self._messages else None
+
+    @property
+    def response(self) -> ModelResponse | None:
+        """The last response."""
+        # There is one request at most behind it.
+        return next((one for one in reversed(self._messages[-2:]) if isinstance(one, ModelResponse)), None)
 
     def has_call(self, call_id: str) -> bool:
         """Whether a response of this session used this call id."""
@@ -54,7 +89,7 @@ class PydanticAIHistory(History):
     def _take(self, entry: Entry) -> None:
         kind = entry.kind
         if kind is EntryKind.TURN_OPENED:
-            self._add(codec.load_prompt(entry))
+            self._open_turn(codec.load_prompt(entry))
         elif kind is EntryKind.MESSAGE:
             self._add_response(codec.load_response(entry))
         elif kind is EntryKind.TOOL_RESULT:
@@ -62,12 +97,21 @@ class PydanticAIHistory(History):
         elif kind is EntryKind.FEEDBACK:
             self._add(*codec.load_feedback(entry))
         elif kind is EntryKind.SESSION_RESET:
-            self._messages = []
+            self._messages, self.turns = [], []
+            self.tokens = self.requests = 0
             self._call_ids = set()
             self._forget_response()
 
+    def _open_turn(self, prompt: UserPromptPart) -> None:
+        in_last = self._messages and isinstance(self._messages[-1], ModelRequest)
+        self.turns.append(TurnMark(len(self._messages) - (1 if in_last else 0), prompt, self.tokens))
+        self.requests = 0
+        self._add(prompt)
+
     def _add_response(self, response: ModelResponse) -> None:
         self._forget_response()
+        self.requests += 1
+        self.tokens += parts_tokens(response.parts)
         self._calls = calls_of(response)
         self._call_ids.update(call.tool_call_id for call in self._calls)
         self._messages.append(response)
@@ -79,10 +123,12 @@ class PydanticAIHistory(History):
         if index >= len(self._calls):
             raise ValueError(f"entry {entry.seq}: the last response has no call {index}")
         self._results[index] = part
+        self.tokens += parts_tokens([part])
         self._write_request()
 
     def _add(self, *parts: ModelRequestPart) -> None:
         self._others.extend(parts)
+        self.tokens += parts_tokens(parts)
         self._write_request()
 
     def _write_request(self) -> None:

@@ -82,7 +82,6 @@ def make_call_ids_unique(response: ModelResponse, taken: Callable[[str], bool]) 
 def responded(response: ModelResponse) -> ModelResponded:
     """The step that says what the model responded; not final."""
     body, text = codec.dump_response(response)
-    used = response.usage
     return ModelResponded(
         body=body,
         text=text,
@@ -90,15 +89,26 @@ def responded(response: ModelResponse) -> ModelResponded:
             Call(index=index, tool=call.tool_name, digest=_digest(call))
             for index, call in enumerate(calls_of(response))
         ],
-        model=response.model_name or response.model_id or "unknown",
-        usage=Usage(
-            requests=1,
-            input_tokens=used.input_tokens,
-            output_tokens=used.output_tokens,
-            cache_read_tokens=used.cache_read_tokens,
-            cache_write_tokens=used.cache_write_tokens,
-            cost=used.cost,
-        ),
+        model=model_of(response),
+        usage=usage_of(response),
+    )
+
+
+def model_of(response: ModelResponse) -> str:
+    """The name of the model that responded."""
+    return response.model_name or response.model_id or "unknown"
+
+
+def usage_of(response: ModelResponse) -> Usage:
+    """What the request has used."""
+    used = response.usage
+    return Usage(
+        requests=1,
+        input_tokens=used.input_tokens,
+        output_tokens=used.output_tokens,
+        cache_read_tokens=used.cache_read_tokens,
+        cache_write_tokens=used.cache_write_tokens,
+        cost=used.cost,
     )
 
 

@@ -27,7 +27,18 @@ from pydantic_graph import End
 from sojourn.abc import FeedbackGiven, ModelResponded, RunFinished, Step, TextDelta, ToolFinished
 from sojourn.engine import codec
 from sojourn.engine.history import PydanticAIHistory, calls_of
-from sojourn.engine.steps import make_call_ids_unique, responded, run_finished, text_of, told_by, tool_finished
+from sojourn.engine.steps import (
+    make_call_ids_unique,
+    model_of,
+    responded,
+    run_finished,
+    text_of,
+    told_by,
+    tool_finished,
+    usage_of,
+)
+from sojourn.errors import ModelRequestLimit
+from sojourn.records import Usage
 
 _NOT_RUN = "The run went on without running this call."
 
@@ -39,15 +50,18 @@ class TurnDriver:
     it is for the caller to yield, before `finished`.
     """
 
-    def __init__(self, run: AgentRun[Any, Any], history: PydanticAIHistory) -> None:
+    def __init__(self, run: AgentRun[Any, Any], history: PydanticAIHistory, max_requests: int) -> None:
         self._run = run
         self._history = history
+        self._max_requests = max_requests
         self._node: Any = run.next_node
         self._response: ModelResponse | None = None
         #: Calls without a result, by id, with their places.
         self._open: dict[str, int] = {}
         #: Parts that the log has; kept, so that no other object gets the identity of one.
         self._told: dict[int, ModelRequestPart] = {}
+        #: Whether the model is being asked.
+        self.asking = False
         self.answer: ModelResponded | None = None
         self.finished: RunFinished | None = None
 
@@ -60,6 +74,13 @@ class TurnDriver:
                     yield step
         self.finished = run_finished(self._node.data.output, self._response)
 
+    def spent(self) -> tuple[str, Usage | None]:
+        """The model, and what a request that failed in the middle of its answer has used, where that is known."""
+        last = self._run.ctx.state.message_history[-1]
+        if not isinstance(last, ModelResponse) or last.state != "interrupted":
+            return "unknown", None
+        return model_of(last), usage_of(last) if last.usage.has_values() else None
+
     def _node_steps(self) -> AsyncGenerator[Step]:
         if isinstance(self._node, ModelRequestNode):
             return self._ask()
@@ -68,23 +89,28 @@ class TurnDriver:
         return self._judge()
 
     async def _begin(self) -> None:
-        last = self._history.messages()[-1]
+        last = self._history.last
         self._node = await self._run.next(self._node)
         if isinstance(last, ModelResponse):
             # The process stopped between an answer that was refused and the reason why. pydantic-ai would ask again
             # without a word; judging it again finds the reason.
             self._node = CallToolsNode(model_response=last)
-        else:
+        elif last is not None:
             self._told = {id(part): part for part in last.parts}
 
     async def _ask(self) -> AsyncGenerator[Step]:
+        # Of the turn and not of this run, which may be its second: the history has the requests before it.
+        if self._history.requests >= self._max_requests:
+            raise ModelRequestLimit(self._max_requests)
         late: list[ModelRequestPart] = []
+        self.asking = True
         async with self._node.stream(self._run.ctx) as stream:
             async for event in stream:
                 if text := text_of(event):
                     yield TextDelta(text)
                 late += told_by(event)
         self._node = await self._run.next(self._node)
+        self.asking = False
         if feedback := self._feedback(late):
             yield feedback
         if (response := self._new_response()) is not None:
@@ -111,9 +137,7 @@ class TurnDriver:
         newest = next(
             (one for one in reversed(self._run.ctx.state.message_history) if isinstance(one, ModelResponse)), None
         )
-        known = self._response or next(
-            (one for one in reversed(self._history.messages()) if isinstance(one, ModelResponse)), None
-        )
+        known = self._response or self._history.response
         return None if newest is known else newest
 
     async def _run_tools(self) -> AsyncGenerator[Step]:
