@@ -1,0 +1,129 @@
+"""Whole sessions in memory: create, find, list, rename, reset, delete, fork, insert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sojourn.abc import MESSAGE_KINDS, Entry, SessionRow, TurnRow
+from sojourn.errors import ForkPointInvalid, SessionExists
+from sojourn.records import EntryKind, SessionStatus
+from sojourn.stores.common import decode_cursor, encode_cursor, words
+from sojourn.stores.memory.approvals import MemoryApprovals
+from sojourn.stores.memory.database import OPEN_CALLS, StoredSession
+
+
+class MemorySessions(MemoryApprovals):
+    """Sessions as a whole."""
+
+    async def create(self, user: str, id: str, *, title: str | None, now: int) -> SessionRow:
+        self._write()
+        if (user, id) in self.database.sessions:
+            raise SessionExists(id)
+        return replace(self._create(user, id, title, now).row)
+
+    async def get(self, user: str, id: str) -> SessionRow:
+        return replace(self._find(user, id).row)
+
+    async def page(
+        self, user: str, *, query: str | None = None, limit: int = 20, after: str | None = None
+    ) -> tuple[Sequence[SessionRow], str | None]:
+        self._check_open()
+        cursor = decode_cursor(after) if after is not None else None
+        found = [s.row for s in self.database.sessions.values() if s.row.user == user and _matches(s, query)]
+        found.sort(key=lambda row: (row.active, row.key), reverse=True)
+        rest = [replace(row) for row in found if cursor is None or (row.active, row.key) < cursor]
+        return rest[:limit], encode_cursor(rest[limit - 1]) if len(rest) > limit else None
+
+    async def count(self) -> int:
+        self._check_open()
+        return len(self.database.sessions)
+
+    async def rename(self, user: str, id: str, title: str, now: int) -> SessionRow:
+        self._write()
+        row = self._find(user, id).row
+        row.title, row.active = title, max(now, row.active)
+        return replace(row)
+
+    async def reset(self, user: str, id: str, now: int) -> SessionRow:
+        self._write()
+        s = self._find(user, id)
+        row = s.row
+        s.log.clear()
+        s.turns.clear()
+        s.inbox.clear()
+        s.effects.clear()
+        self._forget_session(s)
+        row.owner, row.current, row.queued, row.held, row.messages = None, None, 0, 0, 0
+        row.fence += 1
+        row.first = row.version + 1
+        row.active = max(now, row.active)
+        row.status = SessionStatus.IDLE
+        self._log(s, [Entry(0, EntryKind.SESSION_RESET, 0, "{}")], now)
+        return replace(row)
+
+    async def delete(self, user: str, id: str) -> bool:
+        self._write()
+        gone = self.database.sessions.pop((user, id), None)
+        if gone:
+            self._forget_session(gone)
+        for other in self.database.sessions.values() if gone else ():
+            if other.row.user == user and other.row.parent == id:
+                other.row.parent = None
+        return gone is not None
+
+    async def purge(self, limit: int = 200) -> bool:
+        self._check_open()
+        return False
+
+    async def fork(self, user: str, id: str, new_id: str, *, at: int | None, title: str | None, now: int) -> SessionRow:
+        self._write()
+        parent = self._find(user, id)
+        if (user, new_id) in self.database.sessions:
+            raise SessionExists(new_id)
+        cut = _cut(parent, at)
+        child = self._create(user, new_id, title, now)
+        child.log = [replace(e) for e in parent.log if e.seq <= cut]
+        child.effects = {place: e for place, e in parent.effects.items() if place[0] <= cut and e.status in OPEN_CALLS}
+        row = child.row
+        row.parent, row.version, row.first = id, cut, parent.row.first
+        row.messages = sum(e.kind in MESSAGE_KINDS for e in child.log)
+        row.turns = max((e.turn for e in child.log), default=0)
+        return replace(row)
+
+    async def insert(self, row: SessionRow, entries: Sequence[Entry], turns: Sequence[TurnRow]) -> SessionRow:
+        self._write()
+        if (row.user, row.id) in self.database.sessions:
+            raise SessionExists(row.id)
+        s = self._create(row.user, row.id, row.title, row.created)
+        at_rest = SessionStatus.IDLE
+        s.row = replace(
+            row, key=s.row.key, owner=None, fence=0, parent=None, status=at_rest, current=None, queued=0, held=0
+        )
+        s.log = [replace(e) for e in entries]
+        s.turns = {t.turn: replace(t) for t in turns}
+        return replace(s.row)
+
+
+def _cut(parent: StoredSession, at: int | None) -> int:
+    """The number of the entry that ends the turn that `at` points at."""
+    ends = [e.seq for e in parent.log if e.kind is EntryKind.TURN_ENDED]
+    if at is None:
+        return ends[-1] if ends else parent.row.first - 1
+    end = next((seq for seq in ends if seq >= at), None)
+    spoken: Callable[[Entry], bool] = lambda e: e.kind in MESSAGE_KINDS  # noqa: E731 - names a one-line test
+    if end is None or at < parent.row.first or any(at < e.seq < end and spoken(e) for e in parent.log):
+        raise ForkPointInvalid(parent.row.id, at)
+    return end
+
+
+def _matches(s: StoredSession, query: str | None) -> bool:
+    wanted = words(query or "")
+    if not wanted:
+        return query is None or not query.strip()
+    texts = [s.row.title or "", *(e.text for e in s.log if e.kind in {EntryKind.TURN_OPENED, EntryKind.MESSAGE})]
+    return any(_has(words(text), wanted) for text in texts)
+
+
+def _has(found: list[str], wanted: list[str]) -> bool:
+    return all(word in found for word in wanted[:-1]) and any(word.startswith(wanted[-1]) for word in found)
