@@ -31,8 +31,11 @@ def finish(work: Coroutine[Any, Any, int]) -> NoReturn:
     import asyncio
     import signal
 
-    signal.signal(signal.SIGTERM, _terminated)
-    guarded(lambda: asyncio.run(work))
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        guarded(lambda: asyncio.run(work))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def guarded(work: Callable[[], int]) -> NoReturn:

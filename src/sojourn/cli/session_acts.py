@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -176,10 +177,14 @@ def _agreed(sessions: Sequence[Session]) -> bool:
     for session in sessions:
         errors().print(f"{session.id}  {on_one_line(session.title or '')}", markup=False)
     what = "this conversation" if len(sessions) == 1 else f"these {len(sessions)} conversations"
+    # the event loop's own handler would wait for the line that is being asked for
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return Confirm.ask(f"Delete {what} for ever?", default=False, console=errors())
     except EOFError:
         return False
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 async def stats(place: Place) -> int:

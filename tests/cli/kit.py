@@ -1,0 +1,112 @@
+"""What the tests of the command share: a database to look at, the command in this process, in another, in a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from click.testing import Result
+from typer.testing import CliRunner
+
+from sojourn.cli.app import app
+
+COMMAND = [sys.executable, "-c", "from sojourn.cli.app import main; main()"]
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    return {**os.environ, "SOJOURN_HOME": str(home), "NO_COLOR": "1", "COLUMNS": "200", "TERM": "xterm", **more}
+
+
+def sojourn(home: Path, *arguments: str, said: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own, without a terminal."""
+    return subprocess.run(
+        [*COMMAND, *arguments], env=environment(home, **more), input=said, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+
+
+def invoke(*arguments: object, said: str = "") -> Result:
+    """The command in this process: quick, without a terminal, SOJOURN_HOME as it is set."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=said, prog_name="sojourn")
+
+
+def printed(*arguments: object, said: str = "") -> Any:
+    """What a command that goes well prints as JSON."""
+    done = invoke(*arguments, said=said)
+    assert done.exit_code == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+class Terminal:
+    """A process in a terminal of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], handle: int) -> None:
+        self.process, self._handle, self.seen = process, handle, ""
+
+    def wait_for(self, text: str) -> str:
+        """All that was shown when this is."""
+        limit = time.monotonic() + 30
+        while text not in self.seen:
+            if not self._read(limit):
+                raise AssertionError(f"{text!r} never came; there is {self.seen!r}")
+        return self.seen
+
+    def type(self, text: str) -> None:
+        os.write(self._handle, text.encode())
+
+    def end(self) -> int:
+        """The exit code, when everything was shown."""
+        while self._read(time.monotonic() + 30):
+            pass
+        return self.process.wait(30)
+
+    def _read(self, limit: float) -> bool:
+        ready, _, _ = select.select([self._handle], [], [], max(0.0, limit - time.monotonic()))
+        try:
+            found = os.read(self._handle, 65536) if ready else b""
+        except OSError:  # nobody holds the other end any more
+            found = b""
+        self.seen += found.decode().replace("\r\n", "\n")
+        return bool(found)
+
+
+@contextmanager
+def terminal(
+    home: Path, *arguments: str, columns: int = 80, where: Path | None = None, more: Mapping[str, str] | None = None
+) -> Iterator[Terminal]:
+    """The command in a terminal of that width."""
+    ours, theirs = pty.openpty()
+    known = environment(home, COLUMNS=str(columns), LINES="40", **(more or {}))
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], env=known, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, cwd=where,
+        preexec_fn=_take_terminal,
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        yield Terminal(process, ours)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def _take_terminal() -> None:
+    """So that Ctrl-C, typed, reaches the process as a signal."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def ids(sessions: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [session["id"] for session in sessions]
