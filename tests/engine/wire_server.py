@@ -98,8 +98,8 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
 
 async def _write(writer: asyncio.StreamWriter, reply: Reply) -> None:
     kind = "text/event-stream" if reply.events else "application/json"
-    headers = {"content-type": kind, **reply.headers}
-    headers |= {CHUNKED: "chunked"} if reply.events else {LENGTH: str(len(reply.body))}
+    framing = {CHUNKED: "chunked"} if reply.events else {LENGTH: str(len(reply.body))}
+    headers = {"content-type": kind, **framing, **reply.headers}
     head = f"HTTP/1.1 {reply.status} Said\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     writer.write(head.encode() + b"\r\n" + (b"" if reply.events else reply.body))
     for event in reply.events:

@@ -109,8 +109,8 @@ def passing_failure(error: BaseException) -> Passing | None:
 
     Judges the error and its causes, whoever raised it: to be asked about failures of a model request only.
     """
-    # Some libraries raise theirs beside the first error, or hide it. It may still say that asking again is useless; that
-    # it is not, only a cause may say, because anything may be raised while something else is handled.
+    # Some libraries raise theirs beside the first error, or hide it. It may still say that asking again is useless;
+    # that it is not, only a cause may say, because anything may be raised while something else is handled.
     if any(_settled(link) for link in _chain(error, beside=True)):
         return None
     chain = list(_chain(error))
