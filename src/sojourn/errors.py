@@ -14,6 +14,7 @@
     ├── ModelFailed, ModelRequestLimit, PromptFailed    why a turn failed
     ├── OwnershipLost                somebody else writes this session now
     ├── AgentUnsupported             the agent needs what this version cannot do
+    ├── MCPServerUnavailable         a strict MCP server could not be used when the engine opened
     ├── ConfigInvalid                an agent.yml cannot be used; lists all that is wrong with it
     ├── RuntimeClosed
     └── StorageError
@@ -266,6 +267,19 @@ class AgentUnsupported(SojournError):
     """The agent asks for something that this version of Sojourn cannot do."""
 
     code = "agent_unsupported"
+
+
+class MCPServerUnavailable(SojournError):
+    """An MCP server without which the engine is not to open could not be used; nothing was left open."""
+
+    code = "mcp_server_unavailable"
+
+    def __init__(self, server: str, tried: str, why: str) -> None:
+        self.server = server
+        super().__init__(
+            f"mcpServers.{server}: {tried} cannot be used: {why}; mend it, "
+            "or set connectionMode to lenient to open without its tools"
+        )
 
 
 class ConfigInvalid(SojournError):
