@@ -12,15 +12,18 @@ from sojourn.abc import (
     Acquired,
     Append,
     Appended,
+    ApprovalRow,
     Claim,
     Entry,
+    NewApproval,
     NewCall,
     NewInput,
     SessionRow,
     SessionStore,
     TurnEnd,
+    Verdict,
 )
-from sojourn.records import EntryKind, TurnStatus
+from sojourn.records import ApprovalStatus, EffectStatus, EntryKind, TurnStatus
 
 ANN, BOB = "ann", "bob"
 NOW = 1_000
@@ -28,6 +31,7 @@ NOW = 1_000
 COMPLETED = TurnEnd(TurnStatus.COMPLETED)
 HANDED_OVER = TurnEnd(TurnStatus.QUEUED)
 HELD = TurnEnd(TurnStatus.HELD)
+WAITING = TurnEnd(TurnStatus.WAITING)
 
 
 def said(text: str, id: str = "s", *, user: str = ANN, now: int = NOW, key: str | None = None, **more: Any) -> NewInput:
@@ -124,14 +128,49 @@ async def holds(store: SessionStore, text: str = "hello", *line: str, id: str = 
     return owner
 
 
+async def asks(
+    owner: Owner, *tools: str, now: int = NOW, expires: int | None = None, arguments: str = "{}", **more: Any
+) -> Appended:
+    """The model calls tools that a person is asked about, one index after the other; the turn stops for it."""
+    seq, name = owner.version + 1, f"{owner.session.user}.{owner.session.id}"
+    asked = [
+        NewApproval(f"{name}.{seq}.{index}", seq, index, tool, arguments, f"digest of {arguments}", expires)
+        for index, tool in enumerate(tools)
+    ]
+    calls = [NewCall(seq, a.index, a.tool, a.digest, EffectStatus.INTENDED) for a in asked]
+    await owner.write("calls", started=calls, now=now)
+    entries = [entry(kind=EntryKind.APPROVAL_ASKED) for _ in asked]
+    return await owner.write(*entries, asked=asked, now=now, **{"end": WAITING, **more})
+
+
+async def waits(
+    store: SessionStore, *tools: str, id: str = "s", user: str = ANN, now: int = NOW, **more: Any
+) -> list[ApprovalRow]:
+    """A session whose first answer in a new turn calls tools that a person is asked about."""
+    return list((await asks(await opens(store, id=id, user=user, now=now), *tools, now=now, **more)).asked)
+
+
+def yes(now: int = NOW + 10, **more: Any) -> Verdict:
+    return Verdict(**{"status": ApprovalStatus.APPROVED, "by": "mia", "now": now, **more})
+
+
+def no(now: int = NOW + 10, **more: Any) -> Verdict:
+    return yes(now, status=ApprovalStatus.DENIED, **more)
+
+
+async def answers(store: SessionStore, id: str | None = "s", user: str = ANN) -> list[str]:
+    """How each question of a session stands, or of all of the user."""
+    return [asked.status.value for asked in await store.approvals(user, id, pending=False)]
+
+
 async def texts(store: SessionStore, id: str = "s", user: str = ANN) -> list[str]:
     return [e.text for e in await store.entries(user, id)]
 
 
 async def seen(store: SessionStore, id: str = "s", user: str = ANN) -> tuple[object, ...]:
     """Everything of a session that can be seen."""
-    reads = (store.turns, store.inbox, store.effects, store.load)
-    return tuple([await read(user, id) for read in reads])
+    reads = (store.turns, store.inbox, store.effects, store.load, store.remembered)
+    return (*[await read(user, id) for read in reads], await store.approvals(user, id, pending=False))
 
 
 async def statuses(store: SessionStore, id: str = "s", user: str = ANN) -> list[str]:
