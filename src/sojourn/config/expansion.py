@@ -75,7 +75,8 @@ class _Templates:
             self.problem(node.line, path, "found a template inside a text, expected one at the beginning of a path")
             return node
         folder = self._folder(found[0]["name"])
-        whole = os.path.normpath(folder + "/" + text[found[0].end() :])
+        # Two slashes at the beginning would stay two.
+        whole = os.path.normpath("/" + (folder + text[found[0].end() :]).lstrip("/"))
         if whole != folder and not whole.startswith(folder.rstrip("/") + "/"):
             self.problem(node.line, path, f"found a path that leaves {found[0]['name']}, expected one inside it")
             return node

@@ -11,10 +11,8 @@ from sojourn.config.wording import shown
 
 #: These are at no fixed address.
 NEED_BASE_URL = ("openai-compatible", "litellm")
-#: These are reached in another way than by one URL.
-REFUSE_BASE_URL = ("vertex", "bedrock", "xai")
-#: These may be asked without a key, or have another way to say who asks.
-NEED_NO_KEY = ("openai-compatible", "litellm", "vertex", "bedrock")
+#: Behind these may be a server of one's own, which asks for no key.
+NEED_NO_KEY = ("openai-compatible", "litellm")
 
 
 def check(root: Node, problem: Report, warning: Report) -> None:
@@ -31,11 +29,8 @@ def check(root: Node, problem: Report, warning: Report) -> None:
 
 def _base_url(root: Node, problem: Report) -> None:
     provider = root.text("llm", "provider")
-    url = root.at("llm", "baseURL")
-    if provider in NEED_BASE_URL and url is None:
+    if provider in NEED_BASE_URL and root.at("llm", "baseURL") is None:
         problem(_line(root, "llm"), ("llm", "baseURL"), f"missing, expected the URL where {provider} answers")
-    elif provider in REFUSE_BASE_URL and url is not None:
-        problem(url.line, ("llm", "baseURL"), f"found a URL, expected none: {provider} is not reached by one")
 
 
 def _model(root: Node, problem: Report) -> None:

@@ -45,9 +45,8 @@ def is_secret(path: KeyPath) -> bool:
         # Names of servers and indices say nothing.
         if isinstance(part, int) or (index == 1 and path[0] == "mcpServers"):
             continue
-        if part in {"env", "headers"} and index + 1 < len(path):
-            return True
-        if SECRET_NAME.search(re.sub(r"[^A-Za-z]", "", part)) and not COUNT_NAME.search(part):
+        name = re.sub(r"[^A-Za-z]", "", part)
+        if part in {"env", "headers"} or (SECRET_NAME.search(name) and not COUNT_NAME.search(name)):
             return True
     return False
 
@@ -65,7 +64,7 @@ def shown(value: object, path: KeyPath, *, hidden: bool = False, lines: int = 1)
         return "true" if value else "false"
     if isinstance(value, str):
         # Where an indent or a colon is missing, the lines below are swallowed, whatever they hold.
-        return _short(repr(masked_text(value))) if lines == 1 else f"a text of {lines} lines"
+        return _short(repr(_guarded(value))) if lines == 1 else f"a text of {lines} lines"
     return _short(_number(value))
 
 
@@ -97,6 +96,17 @@ def did_you_mean(found: str, known: Iterable[str]) -> str:
     """The end of a sentence, empty where nothing is near."""
     near = closest(found, known)
     return f", did you mean {near}?" if near else ""
+
+
+def _guarded(text: str) -> str:
+    """A text that is wrong, and may be a URL whose beginning is what is wrong with it."""
+
+    def word(found: re.Match[str]) -> str:
+        if "://" in found[0]:
+            return masked_text(found[0])
+        return re.sub(r"\?.+", f"?{MASK}", re.sub(r".+@", f"{MASK}@", found[0]))
+
+    return re.sub(r"\S+", word, text)
 
 
 def _arguments(arguments: list[Any]) -> list[Any]:
