@@ -85,7 +85,7 @@ class EntryKind(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What an event tells; all but the last four are entries of the log and durable."""
+    """What an event tells; all but the last five are entries of the log and durable."""
 
     TURN_OPENED = "turn_opened"
     MESSAGE = "message"
@@ -99,6 +99,7 @@ class EventKind(StrEnum):
     TEXT = "text"  # a piece of the answer while it is written
     TEXT_DROPPED = "text_dropped"  # the partial text shown so far is void
     MODEL_RETRY = "model_retry"  # a request to the model failed in passing and is made again after a wait
+    TURN_WAITING = "turn_waiting"  # the turn stopped for people; it goes on when they have decided
     SESSION_DELETED = "session_deleted"
 
 
@@ -277,7 +278,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """A question to a person: may this call be run?"""
+    """A question to a person, whether a call may be run."""
 
     id: str
     session: str
@@ -340,7 +341,9 @@ class Event:
     #: A piece of text, a message's whole text, why a turn ended as it did, or why the model is asked again and when.
     text: str = ""
     message: Message | None = None
-    #: Of turn_ended.
+    #: Of approval_asked and approval_decided.
+    approval: Approval | None = None
+    #: Of turn_ended and turn_waiting.
     status: TurnStatus | None = None
     reply: Reply | None = None
 

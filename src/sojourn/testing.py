@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sojourn.abc import (
+    Ask,
     Call,
     Engine,
     Entry,
@@ -20,12 +21,13 @@ from sojourn.abc import (
     ModelRetried,
     Run,
     RunFinished,
+    RunPaused,
     Step,
     TextDelta,
     ToolFinished,
 )
 from sojourn.clock import Clock, from_ms
-from sojourn.records import Effect, EntryKind, Message, Role, ToolCall, Usage
+from sojourn.records import Effect, EffectStatus, EntryKind, Message, Role, ToolCall, Usage
 
 __all__ = [
     "FakeClock",
@@ -35,6 +37,7 @@ __all__ = [
     "ask_again",
     "call_tool",
     "feedback",
+    "pause",
     "say",
     "settle",
 ]
@@ -152,7 +155,12 @@ class ScriptedEngine(Engine):
                 await steps.aclose()  # now, and not when it is collected as garbage
             self.running[name] -= 1
 
+    def asks(self, history: History, calls: Sequence[Effect]) -> Sequence[Ask]:
+        return [Ask(call.index, call.tool, "{}", "") for call in calls]
+
     def unknown(self, history: History, call: Effect) -> ToolFinished:
+        if call.status is EffectStatus.INTENDED:
+            return call_tool(call.index, call.tool, f"{call.tool} was not decided")
         body = json.dumps({"format": "scripted", "tool": call.tool, "outcome": "unknown"})
         return ToolFinished(call.index, body, f"the outcome of {call.tool} is unknown")
 
@@ -176,12 +184,24 @@ class ScriptedEngine(Engine):
         )
 
 
-def say(text: str, *, final: bool = False, calls: Sequence[str] = (), usage: Usage | None = None) -> ModelResponded:
-    """A response of the model, with calls of these tools."""
+def say(
+    text: str,
+    *,
+    final: bool = False,
+    calls: Sequence[str] = (),
+    gated: Sequence[str] = (),
+    usage: Usage | None = None,
+) -> ModelResponded:
+    """A response of the model, with calls of these tools; a person is asked before the `gated` ones are run."""
     body = json.dumps({"format": "scripted", "calls": list(calls)} if calls else {"format": "scripted"})
-    made = [Call(index, tool, digest="") for index, tool in enumerate(calls)]
+    made = [Call(index, tool, digest="", gated=tool in gated) for index, tool in enumerate(calls)]
     counted = usage or Usage(requests=1, input_tokens=10, output_tokens=5)
     return ModelResponded(body, text, made, "scripted", counted, final)
+
+
+def pause(*calls: tuple[int, str], arguments: str = "{}") -> RunPaused:
+    """The run stops for people: these calls, by index and tool, with the same arguments."""
+    return RunPaused([Ask(index, tool, arguments, digest=arguments) for index, tool in calls])
 
 
 def call_tool(index: int, tool: str, result: str) -> ToolFinished:

@@ -19,7 +19,8 @@ from sojourn.bootstrap import Sojourn
 from sojourn.cli.app import app
 from sojourn.errors import SojournError
 from sojourn.sessions.runtime import Runtime, Settings
-from sojourn.sessions.scope import Scope, SessionHandle
+from sojourn.sessions.handle import SessionHandle
+from sojourn.sessions.scope import Scope
 from sojourn.sessions.turns import TABLE
 
 ROOT = Path(__file__).parents[2]

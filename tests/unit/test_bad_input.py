@@ -22,7 +22,8 @@ from sojourn.errors import (
     StorageUnavailable,
 )
 from sojourn.records import MAX_CONTENT_BYTES
-from sojourn.sessions.scope import Scope, SessionHandle
+from sojourn.sessions.handle import SessionHandle
+from sojourn.sessions.scope import Scope
 from sojourn.testing import ScriptedEngine
 from tests.contract.backends import BACKENDS
 from tests.unit.sessions.kit import World, soon
@@ -58,12 +59,20 @@ CALLS: dict[str, Callable[[Scope, Any], Any]] = {
     "turns": lambda scope, of: scope.turns(of),
     "inbox": lambda scope, of: scope.inbox(of),
     "effects": lambda scope, of: scope.effects(of),
+    "approvals": lambda scope, of: scope.approvals(of),
+    "approve": lambda scope, of: scope.approve(of, "1"),
+    "deny": lambda scope, of: scope.deny(of, "1"),
+    "remembered": lambda scope, of: scope.remembered(of),
 }
+
+#: Those that without an id are about all sessions, or make one up.
+WITHOUT_ID = {"create", "approvals", "remembered"}
 
 #: And those that name no session.
 OTHERS: dict[str, Callable[[Scope], Any]] = {
     "sessions": lambda scope: scope.sessions(),
     "load": lambda scope: scope.load(['{"sojourn": 1}']),
+    "forget": lambda scope: scope.forget("1"),
 }
 
 WRONG_IDS = ["", "a/b", "a b", "ä", "x" * 129, "a\n", "a\x00", "../etc", "a%2F", 7, b"s", ["s"], True]
@@ -82,7 +91,7 @@ async def stored(scope: Scope) -> int:
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_an_id_that_cannot_be_is_refused_by_every_call(scope: Scope, call: str) -> None:
-    for wrong in [*WRONG_IDS, None] if call != "create" else WRONG_IDS:
+    for wrong in WRONG_IDS if call in WITHOUT_ID else [*WRONG_IDS, None]:
         with pytest.raises(InvalidSessionId) as refused:
             await soon(CALLS[call](scope, wrong))
         assert refused.value.code == "session_id_invalid"
@@ -152,7 +161,7 @@ async def test_content_that_is_too_large_is_refused_and_the_largest_is_taken(sco
 #: (call, what the sentence begins with, wrong values)
 WRONG_VALUES: list[tuple[Callable[[Scope, Any], Any], str, list[Any]]] = [
     (lambda s, v: s.send("s", "hi", key=v), "key", ["", 7, "x" * 256, "a\nb", "\x00", b"k", "\ud800"]),
-    (lambda s, v: s.send("s", "hi", busy=v), "busy", ["", "wait", "QUEUE", None, 1, True, []]),
+    (lambda s, v: s.send("s", "hi", busy=v), "busy", ["", "wait", "QUEUE", 1, True, []]),
     (lambda s, v: s.create("s", title=v), "title", ["", "  ", "x" * 201, "a\nb", 7, b"t", "\x00", "\ud800"]),
     (lambda s, v: s.rename("known", v), "title", ["", " ", "x" * 201, "a\tb", None, 7]),
     (lambda s, v: s.fork("known", title=v), "title", ["", "x" * 201, 7]),
@@ -165,6 +174,13 @@ WRONG_VALUES: list[tuple[Callable[[Scope, Any], Any], str, list[Any]]] = [
     (lambda s, v: s.turn("known", v), "turn", ["1", None, 1.5, True, -1, 2**70]),
     (lambda s, v: s.cancel("known", turn=v), "turn", ["1", 1.5, True, 2**70]),
     (lambda s, v: s.discard("known", turn=v), "turn", ["1", 1.5, True, 2**70]),
+    (lambda s, v: s.approvals(limit=v), "limit", [0, -1, 1001, "20", None, True]),
+    (lambda s, v: s.approve("known", v), "approval", ["", 7, None, "x" * 129, "a\nb"]),
+    (lambda s, v: s.approve("known", "1", remember=v), "remember", ["", "always", 7, True, []]),
+    (lambda s, v: s.approve("known", "1", arguments=v), "arguments", ["", "[]", "{", 7, {1, 2}, {"a": float("nan")}]),
+    (lambda s, v: s.approve("known", "1", by=v), "by", ["", 7, "x" * 257, "a\nb"]),
+    (lambda s, v: s.deny("known", "1", reason=v), "reason", [7, b"no", "x" * 2001, "half \ud800"]),
+    (lambda s, v: s.forget(v), "remembered", ["", 7, None, "x" * 129]),
     (lambda s, v: anext(aiter(s.watch("known", after=v))), "event id", ["x", "", -1, "1.2", 1.5]),
 ]
 
@@ -267,7 +283,8 @@ SAMPLES: dict[str, Any] = {
     "what": "limit", "found": 0, "allowed": "1", "size": 9_000_000, "limit": 8_000_000, "session": "s", "at": 3,
     "line": 7, "expected": "a JSON object", "turn": 4, "key": "k", "max_sessions": 10, "waited": 1.5,
     "retry_after": 1.0, "reason": "no good", "where": "chat.db", "why": "no such folder", "known": 3,
-    "state": "closed",
+    "state": "closed", "approval": "a", "by": "ann", "problems": ["agent.yml:3: llm: found 7, expected a mapping"],
+    "server": "files", "tried": "npx", "provider": "xai", "extra": "xai",
 }  # fmt: skip
 
 ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, SojournError)]

@@ -341,20 +341,27 @@ def turn_ended_body(
     return f'{told},"output":{output}}}' if output is not None else told + "}"
 
 
-def approval_asked_body(approval: NewApproval) -> str:
-    """The body of an APPROVAL_ASKED entry; `arguments` is JSON already, or text where it is not."""
-    return json.dumps({
-        "id": approval.id, "seq": approval.seq, "index": approval.index, "tool": approval.tool,
-        "arguments": approval.arguments, "expires": approval.expires,
-    })  # fmt: skip
+def approval_asked_body(new: NewApproval, now: int) -> str:
+    """The body of an APPROVAL_ASKED entry."""
+    return _approval_body(
+        ApprovalRow(
+            new.id, "", "", 0, new.seq, new.index, new.tool, new.arguments, new.digest, ApprovalStatus.PENDING, now,
+            new.expires,
+        )
+    )  # fmt: skip
 
 
 def approval_decided_body(approval: ApprovalRow) -> str:
     """The body of an APPROVAL_DECIDED entry."""
-    return json.dumps({
-        "id": approval.id, "seq": approval.seq, "index": approval.index, "tool": approval.tool,
-        "status": approval.status, "by": approval.by, "reason": approval.reason, "changed": approval.changed,
-    })  # fmt: skip
+    return _approval_body(approval)
+
+
+def _approval_body(row: ApprovalRow) -> str:
+    kept = ("id", "seq", "index", "tool", "arguments", "digest", "status", "asked", "expires")
+    body = {name: getattr(row, name) for name in kept}
+    if row.status is not ApprovalStatus.PENDING:
+        body |= {name: getattr(row, name) for name in ("decided", "by", "reason", "changed")}
+    return json.dumps(body, separators=(",", ":"))
 
 
 #: The entries that a person sees as messages.

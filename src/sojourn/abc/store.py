@@ -169,6 +169,7 @@ class SessionStore(ABC):
 
     # -- questions to people
 
+    @abstractmethod
     async def decide(self, user: str, id: str, approval: str, verdict: Verdict) -> Decided:
         """Answer a question; whoever is first decides it, and calls that wait and match what is remembered with it.
 
@@ -176,25 +177,24 @@ class SessionStore(ABC):
         time has run out is expired instead. The same verdict again changes nothing. `id` is the session's. Raises
         SessionNotFound, ApprovalNotFound, ApprovalDecided.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def expire(self, now: int, limit: int = 100) -> Sequence[Runnable]:
         """Expire questions whose time has run out; returns the sessions whose turns are in line again because of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def approvals(
         self, user: str, id: str | None = None, *, pending: bool = True, limit: int = 100
     ) -> Sequence[ApprovalRow]:
         """Questions, oldest first: of one session (SessionNotFound) or of all; the open ones, or all of them."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def remembered(self, user: str, id: str | None = None) -> Sequence[RememberedRow]:
         """What is remembered for the user, oldest first: of one session (SessionNotFound), or everything."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def forget(self, user: str, remembered: str) -> bool:
         """Stop remembering; False if there is no such thing."""
-        raise NotImplementedError
 
     @abstractmethod
     async def runnable(self, limit: int = 20) -> Sequence[Runnable]:

@@ -23,6 +23,9 @@ RECOVERY_INTERVAL = 1.0
 #: How often to look whether another process wrote, seconds.
 PULSE_INTERVAL = 0.1
 
+#: How often to look for questions whose time has run out, seconds.
+EXPIRY_INTERVAL = 1.0
+
 #: How many sessions are taken up at once; the rest are seen at the next look.
 RECOVERY_BATCH = 20
 
@@ -46,6 +49,7 @@ class Chores:
         self._purge_wanted.set()
         if recovering:
             self._spawn(self._forever(self.recover, RECOVERY_INTERVAL), "sojourn-recovery")
+            self._spawn(self._forever(self.expire, EXPIRY_INTERVAL), "sojourn-expiry")
         self._spawn(self._forever(self.pulse, PULSE_INTERVAL), "sojourn-pulse")
         self._spawn(self._purge_forever(), "sojourn-purge")
 
@@ -68,6 +72,13 @@ class Chores:
             if name not in self._recovering and name not in self._unreadable:
                 self._recovering.add(name)
                 self._spawn(self.take_up(name), f"sojourn-recover-{name[1]}")
+
+    async def expire(self) -> None:
+        """Turns whose people did not decide in time go on without."""
+        for found in await self._core.store.expire(self._core.clock.now_ms()):
+            name = (found.user, found.id)
+            self._core.feeds.look(name)
+            self._spawn(self.take_up(name), f"sojourn-expired-{name[1]}")
 
     async def pulse(self) -> None:
         """Where another process may have written: cancel what it asked to cancel, show what it stored."""

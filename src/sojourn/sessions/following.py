@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from sojourn.abc import MESSAGE_KINDS, Entry, TurnRow
 from sojourn.errors import RuntimeClosed, SessionNotFound, SojournError, TurnCancelled, TurnFailed, TurnHeld
 from sojourn.records import EntryKind, Event, EventKind, Reply, TurnStatus
+from sojourn.sessions.approvals import WAITING
 from sojourn.sessions.feed import Position, Subscription
 from sojourn.sessions.live import Core, Outcome, Ticket
 from sojourn.sessions.residency import Name
-from sojourn.sessions.views import event_of, reply_of
+from sojourn.sessions.views import approval_of, event_of, reply_of, usage_of
 
 #: An ended turn's last answer is looked for in this many of its last entries.
 READ_BACK = 50
@@ -23,6 +24,8 @@ async def outcome(core: Core, name: Name, ticket: Ticket) -> Reply:
     """The reply of the turn that an input began; raises TurnFailed, TurnCancelled, TurnHeld, SessionNotFound."""
     if ticket.end is None:
         return await stored_reply(core, name, ticket.accepted.turn)
+    if ticket.accepted.turn.status is TurnStatus.WAITING:
+        return await waiting_reply(core, name, ticket.accepted.turn)
     found = await ticket.end
     if isinstance(found, BaseException):
         raise found
@@ -42,6 +45,22 @@ async def stored_reply(core: Core, name: Name, turn: TurnRow) -> Reply:
         *name, after=(turn.opened_seq or 1) - 1, before=ended + 1, kinds=_ANSWER, limit=READ_BACK, newest=True
     )
     return reply_of(entries[-1], _said(entries))
+
+
+async def waiting_reply(core: Core, name: Name, turn: TurnRow) -> Reply:
+    """How a turn stands that waits for people: what it asks, and what it said before that."""
+    asked = [row for row in await core.store.approvals(*name) if row.turn == turn.turn]
+    before = min((row.seq for row in asked), default=0) + 1
+    kinds = frozenset({EntryKind.MESSAGE})
+    entries = await core.store.entries(*name, before=before, kinds=kinds, limit=1, newest=True)
+    return Reply(
+        text=_said([entry for entry in entries if entry.turn == turn.turn]),
+        output=None,
+        turn=turn.turn,
+        usage=usage_of(turn.usage),
+        finish_reason=WAITING,
+        approvals=[approval_of(row) for row in asked],
+    )
 
 
 def _said(entries: Sequence[Entry]) -> str:
@@ -92,6 +111,11 @@ def _terminal(turn: TurnRow, end: asyncio.Future[Outcome] | None) -> Event:
         reason = error.reason
     elif isinstance(error, TurnHeld):
         status, reason = TurnStatus.HELD, str(error)
+    elif isinstance(error, Reply):
+        last = max((approval.seq for approval in error.approvals), default=seq)
+        return Event(
+            kind=EventKind.TURN_WAITING, id=str(last), seq=last, turn=turn.turn, status=TurnStatus.WAITING, reply=error
+        )
     elif isinstance(error, SessionNotFound):
         return Event(kind=EventKind.SESSION_DELETED, id=str(seq), seq=seq, turn=turn.turn)
     elif isinstance(error, BaseException):
@@ -134,7 +158,7 @@ async def _events(core: Core, name: Name, subscription: Subscription) -> AsyncIt
             if entry.kind is EntryKind.TURN_ENDED and '"status":"completed"' in entry.body:
                 text = said.get(entry.turn)
                 reply = reply_of(entry, await _said_before(core, name, entry) if text is None else text)
-            yield event_of(core.engine, entry, reply)
+            yield event_of(core.engine, name[1], entry, reply)
 
 
 async def _said_before(core: Core, name: Name, end: Entry) -> str:

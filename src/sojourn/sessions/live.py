@@ -202,5 +202,9 @@ class Core:
     residency: Residency[Live]
     feeds: Feeds
     outcomes: Outcomes = field(default_factory=Outcomes)
+    #: How long people have to decide, milliseconds; None: for ever.
+    approval_timeout: int | None = None
+    #: Whether what they allow for later is remembered only as long as this process lives.
+    fleeting: bool = False
     #: Which session waits for which others, by what their tools do.
     waits: dict[Name, list[Name]] = field(default_factory=dict)

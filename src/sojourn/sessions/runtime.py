@@ -43,6 +43,10 @@ class Settings:
     close_wait: timedelta = timedelta(seconds=5)
     #: What a message for a busy session does where its sender does not say.
     busy: BusyPolicy = BusyPolicy.QUEUE
+    #: How long people have to decide whether a tool may run; None: for ever.
+    approval_timeout: timedelta | None = None
+    #: Whether what they allow for later is forgotten with this process.
+    forget_allowed: bool = False
     #: Whether it runs what is waiting in storage; not for one that only looks and puts in order.
     takes_up_work: bool = True
 
@@ -51,6 +55,8 @@ class Settings:
         interval("session_ttl", self.session_ttl, positive=True)
         interval("admission_wait", self.admission_wait, positive=False)
         interval("close_wait", self.close_wait, positive=False)
+        if self.approval_timeout is not None:
+            interval("approval_timeout", self.approval_timeout, positive=True)
 
 
 #: The longest user name, characters.
@@ -106,6 +112,9 @@ class Runtime(Scope):
         )
         feeds = Feeds(self._clock, self._store)
         self._core = core = Core(self._store, self._engine, self._clock, settings.on_interrupt, residency, feeds)
+        core.fleeting = settings.forget_allowed
+        if settings.approval_timeout is not None:
+            core.approval_timeout = round(settings.approval_timeout / timedelta(milliseconds=1))
         self.desk = Desk(core)
         self.chores = Chores(core, self.desk)
         await self._store.open()

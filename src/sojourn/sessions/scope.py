@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sojourn.abc import MESSAGE_KINDS
 from sojourn.errors import ExportInvalid, InvalidInput, SessionBusy, SessionNotFound
 from sojourn.records import (
+    Approval,
     BusyPolicy,
     Content,
     Effect,
@@ -20,18 +21,21 @@ from sojourn.records import (
     Message,
     Page,
     QueuedInput,
+    Remember,
+    Remembered,
     Reply,
     Session,
     Turn,
     UnloadReason,
     check_session_id,
 )
-from sojourn.sessions import current, following, transfer
-from sojourn.sessions.checks import whole_number
+from sojourn.sessions import approvals, current, following, transfer
+from sojourn.sessions.checks import printable, whole_number
 from sojourn.sessions.desk import Said, check_said
+from sojourn.sessions.handle import SessionHandle
 from sojourn.sessions.residency import Name
 from sojourn.sessions.titles import MAX_TITLE, can_be_title
-from sojourn.sessions.views import message_of, queued_of, session_of, turn_of
+from sojourn.sessions.views import approval_of, message_of, queued_of, remembered_of, session_of, turn_of
 
 if TYPE_CHECKING:
     from sojourn.sessions.runtime import Runtime
@@ -225,6 +229,56 @@ class Scope:
         core = self._runtime.core
         return await core.store.discard(*self._name(id), _number("turn", turn), core.clock.now_ms())
 
+    # -- questions to people
+
+    async def approvals(self, id: str | None = None, *, pending: bool = True, limit: int = 100) -> Sequence[Approval]:
+        """Calls that wait for a person, oldest first: of one session, or of all; without `pending` decided ones too.
+
+        Raises SessionNotFound.
+        """
+        self._runtime.check_open()
+        chosen = None if id is None else check_session_id(id)
+        store = self._runtime.core.store
+        found = await store.approvals(self.user, chosen, pending=pending, limit=_limit(limit))
+        return [approval_of(row) for row in found]
+
+    async def approve(
+        self,
+        id: str,
+        approval: str,
+        *,
+        arguments: Mapping[str, Any] | str | None = None,
+        remember: Remember | str | None = None,
+        by: str | None = None,
+    ) -> Approval:
+        """Let a call run, with changed `arguments` where given (an object, or its JSON).
+
+        `remember` lets later calls of the tool run unasked: "session" or "user", with "_exact" only those with the same
+        arguments; calls that wait already and match are approved with it. `by` says who decided. The same decision
+        again changes nothing. The last decision lets the turn go on. Raises SessionNotFound, ApprovalNotFound,
+        ApprovalDecided.
+        """
+        name, core = self._name(id), self._runtime.core
+        verdict = approvals.approved(core, self.user if by is None else by, arguments, remember)
+        return await approvals.decide(self._runtime, name, approval, verdict)
+
+    async def deny(self, id: str, approval: str, *, reason: str | None = None, by: str | None = None) -> Approval:
+        """Refuse a call; the model is told so, with the reason. Raises as `approve` does."""
+        name, core = self._name(id), self._runtime.core
+        verdict = approvals.denied(core, self.user if by is None else by, reason)
+        return await approvals.decide(self._runtime, name, approval, verdict)
+
+    async def remembered(self, id: str | None = None) -> Sequence[Remembered]:
+        """What runs unasked because somebody allowed it for later: of one session alone, or everything of the user."""
+        self._runtime.check_open()
+        chosen = None if id is None else check_session_id(id)
+        return [remembered_of(row) for row in await self._runtime.core.store.remembered(self.user, chosen)]
+
+    async def forget(self, remembered: str) -> bool:
+        """Ask again from now on; False if there is nothing remembered by this id."""
+        self._runtime.check_open()
+        return await self._runtime.core.store.forget(self.user, printable("remembered", remembered, 128))
+
     # -- reads
 
     async def history(self, id: str, *, before: int | None = None, limit: int | None = None) -> Sequence[Message]:
@@ -268,108 +322,6 @@ class Scope:
     def _name(self, id: str) -> Name:
         self._runtime.check_open()
         return (self.user, check_session_id(id))
-
-
-class SessionHandle:
-    """One session by its id; cheap, holds nothing. Each call is the scope's, without the id."""
-
-    __slots__ = ("_scope", "id")
-
-    def __init__(self, scope: Scope, id: str) -> None:
-        self._scope, self.id = scope, id
-
-    def __repr__(self) -> str:
-        return f"<session {self.id!r} of {self._scope.user!r}>"
-
-    async def create(self, *, title: str | None = None) -> Session:
-        """See Scope.create."""
-        return await self._scope.create(self.id, title=title)
-
-    async def get(self) -> Session:
-        """See Scope.get."""
-        return await self._scope.get(self.id)
-
-    async def send(
-        self,
-        content: Content,
-        *,
-        key: str | None = None,
-        create: bool = True,
-        busy: BusyPolicy | str | None = None,
-    ) -> Reply:
-        """See Scope.send."""
-        return await self._scope.send(self.id, content, key=key, create=create, busy=busy)
-
-    def stream(
-        self,
-        content: Content,
-        *,
-        key: str | None = None,
-        create: bool = True,
-        busy: BusyPolicy | str | None = None,
-    ) -> AsyncGenerator[Event]:
-        """See Scope.stream."""
-        return self._scope.stream(self.id, content, key=key, create=create, busy=busy)
-
-    def watch(self, *, after: int | str | None = None) -> AsyncGenerator[Event]:
-        """See Scope.watch."""
-        return self._scope.watch(self.id, after=after)
-
-    async def history(self, *, before: int | None = None, limit: int | None = None) -> Sequence[Message]:
-        """See Scope.history."""
-        return await self._scope.history(self.id, before=before, limit=limit)
-
-    async def turn(self, turn: int) -> Turn:
-        """See Scope.turn."""
-        return await self._scope.turn(self.id, turn)
-
-    async def turns(self) -> Sequence[Turn]:
-        """See Scope.turns."""
-        return await self._scope.turns(self.id)
-
-    async def inbox(self) -> Sequence[QueuedInput]:
-        """See Scope.inbox."""
-        return await self._scope.inbox(self.id)
-
-    async def effects(self) -> Sequence[Effect]:
-        """See Scope.effects."""
-        return await self._scope.effects(self.id)
-
-    async def rename(self, title: str) -> Session:
-        """See Scope.rename."""
-        return await self._scope.rename(self.id, title)
-
-    async def reset(self) -> Session:
-        """See Scope.reset."""
-        return await self._scope.reset(self.id)
-
-    async def fork(self, *, at: int | None = None, new_id: str | None = None, title: str | None = None) -> Session:
-        """See Scope.fork."""
-        return await self._scope.fork(self.id, at=at, new_id=new_id, title=title)
-
-    async def unload(self) -> bool:
-        """See Scope.unload."""
-        return await self._scope.unload(self.id)
-
-    async def delete(self) -> bool:
-        """See Scope.delete."""
-        return await self._scope.delete(self.id)
-
-    def export(self) -> AsyncGenerator[str]:
-        """See Scope.export."""
-        return self._scope.export(self.id)
-
-    async def cancel(self, *, turn: int | None = None, clear: bool = False) -> bool:
-        """See Scope.cancel."""
-        return await self._scope.cancel(self.id, turn=turn, clear=clear)
-
-    async def resume(self) -> Sequence[int]:
-        """See Scope.resume."""
-        return await self._scope.resume(self.id)
-
-    async def discard(self, *, turn: int | None = None) -> Sequence[int]:
-        """See Scope.discard."""
-        return await self._scope.discard(self.id, turn=turn)
 
 
 _PIECE = 200

@@ -17,13 +17,18 @@ from sojourn.abc import (
     Acquired,
     Append,
     Appended,
+    ApprovalRow,
+    Ask,
+    Call,
     Entry,
     FeedbackGiven,
     ModelResponded,
     ModelRetried,
+    NewApproval,
     NewCall,
     Run,
     RunFinished,
+    RunPaused,
     Step,
     TextDelta,
     ToolFinished,
@@ -40,12 +45,12 @@ from sojourn.errors import (
     TurnHeld,
     without_secrets,
 )
-from sojourn.records import Effect, EffectStatus, EntryKind, Reply, TurnStatus, Usage
-from sojourn.sessions import current
+from sojourn.records import ApprovalStatus, Effect, EffectStatus, EntryKind, Reply, TurnStatus, Usage
+from sojourn.sessions import approvals, current
 from sojourn.sessions.feed import Feed
 from sojourn.sessions.live import Core, Live
 from sojourn.sessions.turns import MAX_ATTEMPTS, TurnEvent, after_interruption, move
-from sojourn.sessions.views import session_of, usage_json, usage_of
+from sojourn.sessions.views import approval_of, session_of, usage_json, usage_of
 
 logger = logging.getLogger("sojourn.turns")
 
@@ -90,6 +95,8 @@ class TurnRun:
         self._said = ""
         #: Calls that were started and have no result.
         self._open: dict[tuple[int, int], Effect] = {(e.seq, e.index): e for e in work.open_calls}
+        #: How people decided what this turn waited for.
+        self._decided: Sequence[ApprovalRow] = work.decided if isinstance(work, Acquired) else ()
         self._task = asyncio.current_task()
         self._in_engine = False
         self.stop_reason: Stop | None = None
@@ -140,9 +147,10 @@ class TurnRun:
         except Exception as error:  # noqa: BLE001 - whatever the agent raised, its turn failed and its session lives on
             return await self._failed(error)
 
-    async def _take_up(self) -> SojournError | None:
+    async def _take_up(self) -> Reply | SojournError | None:
         """Go on with a turn that ran before; gives its outcome where it is not run again."""
-        if isinstance(self._work, Acquired) and self._work.interrupted:
+        interrupted = isinstance(self._work, Acquired) and self._work.interrupted
+        if interrupted:
             verdict = after_interruption(self._attempt, self._core.on_interrupt)
             if verdict is TurnStatus.HELD:
                 await self._write([], [], end=TurnEnd(TurnStatus.HELD, None, usage_json(self._turn_usage)))
@@ -151,10 +159,27 @@ class TurnRun:
                 return await self._failed(None, f"its process died {MAX_ATTEMPTS} times while it ran")
         self._attempt = self._turn.attempts + 1
         self._said = await self._said_before()
-        entries, effects = self._closed_calls()
-        resumed = Entry(0, EntryKind.TURN_RESUMED, self.turn, f'{{"attempt":{self._attempt}}}')
-        await self._write([*entries, resumed], effects, attempts=self._attempt)
+        waiting = [effect for _, effect in sorted(self._open.items()) if self._is_of_turn(effect)]
+        entries, effects = self._closed_calls(but=waiting)
+        if not self._decided:
+            entries.append(Entry(0, EntryKind.TURN_RESUMED, self.turn, f'{{"attempt":{self._attempt}}}'))
+        # durable as started before it is run
+        effects += self._allowed(waiting)
+        await self._write(entries, effects, attempts=self._attempt)
+        if waiting:
+            self._response_seq = waiting[0].seq
+        if waiting and not self._decided:  # its process died before anybody could be asked
+            return await self._ask(waiting[0].seq, self._core.engine.asks(self._live.history, waiting))
         return None
+
+    def _is_of_turn(self, effect: Effect) -> bool:
+        """Whether the call waits for people, and this turn asked for it."""
+        opened = self._turn.opened_seq
+        return effect.status is EffectStatus.INTENDED and opened is not None and effect.seq > opened
+
+    def _allowed(self, waiting: Sequence[Effect]) -> list[Effect]:
+        places = {(row.seq, row.index) for row in self._decided if row.status is ApprovalStatus.APPROVED}
+        return [replace(e, status=EffectStatus.STARTED) for e in waiting if (e.seq, e.index) in places]
 
     async def _said_before(self) -> str:
         """What the model said last in an earlier attempt: it may be the answer, if only its acceptance is missing."""
@@ -166,7 +191,7 @@ class TurnRun:
         self._feed.begin(self.turn, self._attempt, self._live.version)
         session = session_of(self._row)
         current.enter(session)
-        steps = self._core.engine.run(Run(session, self.turn, self._attempt, self._live.history))
+        steps = self._core.engine.run(Run(session, self.turn, self._attempt, self._live.history, self._decided))
         final: ModelResponded | None = None
         try:
             while (step := await self._next(steps)) is not None:
@@ -179,12 +204,29 @@ class TurnRun:
                     final = step
                 elif isinstance(step, RunFinished):
                     return await self._completed(final, step)
+                elif isinstance(step, RunPaused):
+                    return await self._ask(self._response_seq, step.asks)
                 else:
                     await self._store(step)
         finally:
             await self._close(steps)
             self._feed.halt()
         return await self._failed(None, "the agent stopped without an answer")
+
+    async def _ask(self, seq: int, asks: Sequence[Ask]) -> Reply | None:
+        """Stop for people; None where everything is decided already and the turn goes on at once."""
+        new, entries = approvals.questions(self._core, self.turn, seq, asks)
+        status = move(TurnStatus.RUNNING, TurnEvent.APPROVAL_ASKED).to
+        end = TurnEnd(status, None, usage_json(self._turn_usage))
+        # a wait is no failed attempt
+        await self._write(entries, [], asked=new, attempts=self._attempt - 1, end=end)
+        if self.ended is None or self.ended.next is not None:
+            return None
+        open_ones = [approval_of(row) for row in self.ended.asked if row.status is ApprovalStatus.PENDING]
+        return Reply(
+            text=self._said, output=None, turn=self.turn, usage=dict(self._turn_usage),
+            finish_reason=approvals.WAITING, approvals=open_ones,
+        )  # fmt: skip
 
     async def _next(self, steps: AsyncGenerator[Step]) -> Step | None:
         """The engine's next step; raises Stopped if the turn is to stop. Only here is the task ever cancelled."""
@@ -234,10 +276,10 @@ class TurnRun:
         if isinstance(step, ModelResponded):
             self._count(step)
             seq = self._response_seq = self._live.version + 1
-            calls = [NewCall(seq, call.index, call.tool, call.digest) for call in step.calls]
+            calls = [NewCall(seq, call.index, call.tool, call.digest, _first_status(call)) for call in step.calls]
             await self._write([self._entry(EntryKind.MESSAGE, step)], [], started=calls)
             for call in calls:
-                self._open[seq, call.index] = _effect(call, EffectStatus.STARTED)
+                self._open[seq, call.index] = _effect(call, call.status)
         elif isinstance(step, ToolFinished):
             done = self._open.get((self._response_seq, step.index))
             finished = [replace(done, status=EffectStatus.FINISHED)] if done else []
@@ -248,13 +290,13 @@ class TurnRun:
     def _entry(self, kind: EntryKind, step: ModelResponded | ToolFinished | FeedbackGiven) -> Entry:
         return Entry(0, kind, self.turn, step.body, step.text)
 
-    def _closed_calls(self) -> tuple[list[Entry], list[Effect]]:
-        """What to tell the model of the calls whose outcome nobody knows, and that nobody knows it."""
+    def _closed_calls(self, but: Sequence[Effect] = ()) -> tuple[list[Entry], list[Effect]]:
+        """What to tell the model of the calls whose outcome nobody knows, or that nobody allowed, and their status."""
         if self._live.unreadable is not None:
             return [], []  # left to the next owner, who can read what they are
-        calls = [effect for _, effect in sorted(self._open.items())]
+        calls = [effect for _, effect in sorted(self._open.items()) if effect not in but]
         entries = [self._entry(EntryKind.TOOL_RESULT, step) for effect in calls if (step := self._unknown(effect))]
-        return entries, [replace(effect, status=EffectStatus.UNKNOWN) for effect in calls]
+        return entries, [replace(effect, status=_closed_status(effect)) for effect in calls]
 
     def _unknown(self, effect: Effect) -> ToolFinished | None:
         try:
@@ -346,6 +388,7 @@ class TurnRun:
         finished: Sequence[Effect],
         *,
         started: Sequence[NewCall] = (),
+        asked: Sequence[NewApproval] = (),
         attempts: int | None = None,
         end: TurnEnd | None = None,
     ) -> None:
@@ -355,13 +398,16 @@ class TurnRun:
             entry.seq, entry.created = seq, now
         write = Append(
             self._row, self._row.fence, self._live.version, self.turn, now, entries,
-            started=started, finished=finished, attempts=attempts, end=end,
+            started=started, finished=finished, asked=asked, attempts=attempts, end=end,
             usage=usage_json(self._session_usage) if self._used else None,
             turn_usage=usage_json(self._turn_usage) if self._used and end is None else None,
         )  # fmt: skip
         answer = await self._core.store.append(write)
         for effect in finished:
             self._open.pop((effect.seq, effect.index), None)
+            if effect.status is EffectStatus.STARTED:
+                self._open[effect.seq, effect.index] = effect
+        entries = [*entries, *answer.tail]
         self._live.stored(entries)
         if write.usage is not None:
             self._used = False
@@ -373,6 +419,15 @@ class TurnRun:
             self.ended = answer
         elif answer.cancel_requested:
             self.stop(Stop.CANCEL)
+
+
+def _closed_status(effect: Effect) -> EffectStatus:
+    """What was only intended has not happened, and everybody knows it."""
+    return EffectStatus.FINISHED if effect.status is EffectStatus.INTENDED else EffectStatus.UNKNOWN
+
+
+def _first_status(call: Call) -> EffectStatus:
+    return EffectStatus.INTENDED if call.gated else EffectStatus.STARTED
 
 
 def _effect(call: NewCall, status: EffectStatus) -> Effect:

@@ -6,17 +6,20 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sojourn.abc import Engine, Entry, InputRow, SessionRow, TurnRow
+from sojourn.abc import ApprovalRow, Engine, Entry, InputRow, RememberedRow, SessionRow, TurnRow
 from sojourn.clock import from_ms
 from sojourn.errors import ContentTooLarge, InvalidInput
 from sojourn.records import (
     MAX_CONTENT_BYTES,
+    Approval,
+    ApprovalStatus,
     Content,
     EntryKind,
     Event,
     EventKind,
     Message,
     QueuedInput,
+    Remembered,
     Reply,
     Role,
     Session,
@@ -24,6 +27,8 @@ from sojourn.records import (
     TurnStatus,
     Usage,
 )
+
+_APPROVALS = frozenset({EntryKind.APPROVAL_ASKED, EntryKind.APPROVAL_DECIDED})
 
 _PART_TYPES = ("text", "image", "file")
 
@@ -140,7 +145,7 @@ def message_of(engine: Engine, entry: Entry) -> Message | None:
     )
 
 
-def event_of(engine: Engine, entry: Entry, reply: Reply | None = None) -> Event:
+def event_of(engine: Engine, session: str, entry: Entry, reply: Reply | None = None) -> Event:
     """The durable event that an entry is; `reply` belongs to a completed turn's end."""
     status = None
     if entry.kind is EntryKind.TURN_ENDED:
@@ -153,6 +158,7 @@ def event_of(engine: Engine, entry: Entry, reply: Reply | None = None) -> Event:
         turn=entry.turn or None,
         text=entry.text,
         message=message_of(engine, entry) if spoken else None,
+        approval=approval_in(entry, session) if entry.kind in _APPROVALS else None,
         status=status,
         reply=reply,
     )
@@ -167,4 +173,38 @@ def reply_of(entry: Entry, text: str) -> Reply:
         turn=entry.turn,
         usage={model: Usage.from_json(found) for model, found in body.get("usage", {}).items()},
         finish_reason=body.get("finish_reason", ""),
+    )
+
+
+def approval_of(row: ApprovalRow) -> Approval:
+    """A question as its owner sees it."""
+    return Approval(
+        id=row.id,
+        session=row.session,
+        turn=row.turn,
+        seq=row.seq,
+        index=row.index,
+        tool=row.tool,
+        arguments=row.arguments,
+        status=row.status,
+        asked=from_ms(row.asked),
+        expires=None if row.expires is None else from_ms(row.expires),
+        decided=None if row.decided is None else from_ms(row.decided),
+        decided_by=row.by,
+        reason=row.reason,
+        changed_arguments=row.changed,
+    )
+
+
+def approval_in(entry: Entry, session: str) -> Approval:
+    """The question that an APPROVAL_ASKED or APPROVAL_DECIDED entry tells of."""
+    body = json.loads(entry.body)
+    body["status"] = ApprovalStatus(body["status"])
+    return approval_of(ApprovalRow(user="", session=session, turn=entry.turn, **body))
+
+
+def remembered_of(row: RememberedRow) -> Remembered:
+    """What is remembered, as its owner sees it."""
+    return Remembered(
+        id=row.id, session=row.session, tool=row.tool, arguments=row.arguments, since=from_ms(row.since), by=row.by
     )

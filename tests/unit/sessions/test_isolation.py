@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sojourn.errors import SessionNotFound
-from sojourn.sessions.scope import Scope, SessionHandle
+from sojourn.sessions.handle import SessionHandle
+from sojourn.sessions.scope import Scope
 from tests.unit.sessions.kit import World, all_of, kinds, some_of, soon
 
 #: Every call that names a session, as somebody who has none of that id would make it.
@@ -27,6 +28,10 @@ CALLS: dict[str, Callable[[Scope], Awaitable[Any]]] = {
     "export": lambda bob: anext(aiter(bob.export("s"))),
     "watch": lambda bob: anext(aiter(bob.watch("s", after=0))),
     "send": lambda bob: bob.send("s", "hi", create=False),
+    "approvals": lambda bob: bob.approvals("s"),
+    "remembered": lambda bob: bob.remembered("s"),
+    "approve": lambda bob: bob.approve("s", "1"),
+    "deny": lambda bob: bob.deny("s", "1"),
     "stream": lambda bob: anext(aiter(bob.stream("s", "hi", create=False))),
 }
 

@@ -10,8 +10,9 @@ import pytest
 
 from sojourn.errors import AgentUnsupported, StorageFull, StorageUnavailable
 from sojourn.records import TurnStatus
+from sojourn.sessions.handle import SessionHandle
 from sojourn.sessions.runtime import Runtime
-from sojourn.sessions.scope import Scope, SessionHandle
+from sojourn.sessions.scope import Scope
 from sojourn.testing import ScriptedEngine, settle
 from tests.unit.sessions.kit import Stage, World, all_of, around, becomes, soon, until
 
