@@ -6,7 +6,6 @@ It is written on bare sockets, because it has to do what servers should not: to 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -56,6 +55,7 @@ class WireServer:
     #: Connections that are open, and how many there were ever.
     connections: set[asyncio.StreamWriter] = field(default_factory=set)
     accepted: int = 0
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def says(self, *replies: Reply) -> None:
         self.replies = list(replies)
@@ -63,13 +63,22 @@ class WireServer:
     async def disconnected(self) -> None:
         """Return when nobody is connected."""
         async with asyncio.timeout(10):
-            while self.connections:
-                await next(iter(self.connections)).wait_closed()
-                await asyncio.sleep(0)
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+
+    async def hang_up(self) -> None:
+        """Let nobody be connected."""
+        for writer in list(self.connections):
+            writer.transport.abort()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=10)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections.add(writer)
         self.accepted += 1
+        if (task := asyncio.current_task()) is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         try:
             while (request := await _read(reader)) is not None:
                 self.requests.append(request)
@@ -122,11 +131,9 @@ async def running(certificate: Path | None = None) -> AsyncIterator[WireServer]:
     wire.url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     yield wire
     server.close()
-    for writer in list(wire.connections):
-        writer.transport.abort()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(10):
-            await server.wait_closed()
+    await wire.hang_up()
+    async with asyncio.timeout(10):
+        await server.wait_closed()
 
 
 def make_certificate(path: Path) -> Path:
