@@ -47,6 +47,8 @@ class Sojourn(Runtime):
         on_interrupt: OnInterrupt | str = OnInterrupt.RESUME,
         close_wait: timedelta = timedelta(seconds=5),
         busy: BusyPolicy | str = BusyPolicy.QUEUE,
+        approval_timeout: timedelta | None = None,
+        forget_allowed: bool = False,
         clock: Clock | None = None,
     ) -> None:
         settings = Settings(
@@ -56,8 +58,10 @@ class Sojourn(Runtime):
             on_interrupt=_interrupt(on_interrupt),
             close_wait=close_wait,
             busy=_busy(busy),
+            approval_timeout=approval_timeout,
+            forget_allowed=forget_allowed,
         )
-        super().__init__(open_store(storage), _engine(agent, deps), settings, clock=clock)
+        super().__init__(open_store(storage), _engine(agent, deps, clock), settings, clock=clock)
         #: The agent.yml that it was made from.
         self.configuration: Configuration | None = None
 
@@ -89,7 +93,7 @@ class Sojourn(Runtime):
         from sojourn.config.logs import configure
         from sojourn.engine.configured import ConfiguredEngine
 
-        agent = configuration.agent
+        agent, timeout = configuration.agent, configuration.agent.permissions.timeout
         if "logger" in agent.model_fields_set:
             configure(agent.logger, configuration.path.parent)
         for warning in configuration.warnings:
@@ -103,6 +107,8 @@ class Sojourn(Runtime):
             on_interrupt=agent.sojourn.on_interrupt,
             close_wait=timedelta(milliseconds=agent.sojourn.close_wait),
             busy=agent.sojourn.busy,
+            approval_timeout=None if timeout is None else timedelta(milliseconds=timeout),
+            forget_allowed=agent.permissions.allowed_tools_storage == "memory",
             clock=clock,
         )
         runtime.configuration = configuration
@@ -167,7 +173,7 @@ def open_store(storage: str) -> SessionStore:
     return SqliteStore(str(Path(unquote(path)).expanduser()))
 
 
-def _engine(agent: Agent[Any, Any] | Engine, deps: DepsFactory | None) -> Engine:
+def _engine(agent: Agent[Any, Any] | Engine, deps: DepsFactory | None, clock: Clock | None) -> Engine:
     if deps is not None and not callable(deps):
         raise InvalidInput("deps", deps, "a function that is called with the session and gives the agent's deps")
     if isinstance(agent, Engine):
@@ -175,7 +181,7 @@ def _engine(agent: Agent[Any, Any] | Engine, deps: DepsFactory | None) -> Engine
     # provider libraries take a second to load: only when an agent is really run
     from sojourn.engine.agent import PydanticAIEngine
 
-    return PydanticAIEngine(agent, deps=deps)
+    return PydanticAIEngine(agent, deps=deps, clock=clock)
 
 
 def _busy(value: BusyPolicy | str) -> BusyPolicy:
