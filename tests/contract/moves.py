@@ -129,12 +129,18 @@ async def holds(store: SessionStore, text: str = "hello", *line: str, id: str = 
 
 
 async def asks(
-    owner: Owner, *tools: str, now: int = NOW, expires: int | None = None, arguments: str = "{}", **more: Any
+    owner: Owner,
+    *tools: str,
+    now: int = NOW,
+    expires: int | None = None,
+    arguments: str | Sequence[str] = "{}",
+    **more: Any,
 ) -> Appended:
     """The model calls tools that a person is asked about, one index after the other; the turn stops for it."""
+    given = [arguments] * len(tools) if isinstance(arguments, str) else arguments
     seq, name = owner.version + 1, f"{owner.session.user}.{owner.session.id}"
     asked = [
-        NewApproval(f"{name}.{seq}.{index}", seq, index, tool, arguments, f"digest of {arguments}", expires)
+        NewApproval(f"{name}.{seq}.{index}", seq, index, tool, given[index], f"digest of {given[index]}", expires)
         for index, tool in enumerate(tools)
     ]
     calls = [NewCall(seq, a.index, a.tool, a.digest, EffectStatus.INTENDED) for a in asked]

@@ -92,6 +92,15 @@ async def test_a_yes_decides_what_waits_already_and_is_like_it(backend: Backend,
         assert found == ["approved" if remember in holds else "pending"]
 
 
+@pytest.mark.parametrize("remember", Remember)
+async def test_a_yes_decides_what_waits_in_its_own_session(backend: Backend, remember: Remember) -> None:
+    store = await backend.node()
+    asked = await waits(store, "rm", "rm", "rm", "mv", arguments=["x", "x", "y", "x"])
+    await store.decide(ANN, "s", asked[0].id, yes(remember=remember, remembered="r"))
+    exact = remember in {SESSION_EXACT, USER_EXACT}
+    assert await answers(store) == ["approved", "approved", "pending" if exact else "approved", "pending"]
+
+
 async def test_what_is_decided_with_a_yes_is_told_in_order(backend: Backend) -> None:
     store, other = await backend.node(), await backend.node()
     await waits(store, "rm", "mv", id="z", now=NOW + 3)
