@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from sojourn.config.configuration import KeyPath
 from sojourn.config.expansion import Report
 from sojourn.config.node import Node
 from sojourn.config.wording import did_you_mean, dotted
 
 #: The key, and what is not done with it.
-WITHOUT_EFFECT: dict[KeyPath, str] = {
+WITHOUT_EFFECT: dict[tuple[str, ...], str] = {
     ("agentFile",): "no files with instructions are looked for",
     ("image",): "the tools and defaults of an image are not loaded",
     ("memories",): "nothing is remembered over conversations",
