@@ -26,7 +26,7 @@ check: $(TOOLS) ## Lint, formatting, types, import direction
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 acceptance: $(TOOLS) ## Run the tests that drive a real process
 	$(BIN)/python -m pytest -q -m acceptance tests/acceptance $(PYTEST_ARGS)

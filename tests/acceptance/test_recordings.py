@@ -27,10 +27,12 @@ def replay(folder: Path, name: str) -> Replay:
 
 @pytest.mark.parametrize("name", ["airline-dev.jsonl", "airline-parallel.jsonl"])
 @pytest.mark.parametrize("kills", [0, 5])
+@pytest.mark.parametrize("by_file", [False, True], ids=["agent", "agent.yml"])
 async def test_recorded_conversations_are_replayed_without_a_mismatch(
-    tmp_path: Path, name: str, kills: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, name: str, *, by_file: bool, kills: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     played = replay(tmp_path, name)
+    played.by_file = by_file
     await played.perform(kills=kills)
     await played.check()
     with capsys.disabled():
@@ -38,3 +40,9 @@ async def test_recorded_conversations_are_replayed_without_a_mismatch(
             f"\n{name}: {played.stats['served']} served, {len(played.replies)} replies, most live {played.most_live}, "
             f"{played.kills} kills, at the end {played.last}\n"
         )
+
+
+async def test_recorded_conversations_are_played_by_one_command_a_turn(tmp_path: Path) -> None:
+    played = replay(tmp_path, "airline-parallel.jsonl")
+    await played.perform_by_command(12)
+    await played.check_stored(12)

@@ -37,7 +37,9 @@ def plain(message: Message) -> Message:
             found["content"] = json.loads(content)
     for call in message.get("tool_calls") or []:
         function = call.get("function", call)
-        found.setdefault("calls", []).append((function["name"], json.loads(function["arguments"] or "{}")))
+        # an MCP server's tool may be offered as mcp--server--tool
+        name = function["name"].rsplit("--", 1)[-1]
+        found.setdefault("calls", []).append((name, json.loads(function["arguments"] or "{}")))
     return found
 
 
@@ -85,14 +87,16 @@ class Judge:
             self.mismatches.append(f"conversation {number}: {fault}")
             return JSONResponse({"error": {"message": fault}}, status_code=409)
         self.stats["served"] += 1
-        return StreamingResponse(stream(recorded[len(sent)]), media_type="text/event-stream")
+        offered = [tool["function"]["name"] for tool in body.get("tools", ())]
+        names = {name.rsplit("--", 1)[-1]: name for name in offered}
+        return StreamingResponse(stream(recorded[len(sent)], names), media_type="text/event-stream")
 
     async def show(self, request: Request) -> Response:
         return JSONResponse({**self.stats, "last_mismatches": self.mismatches[-10:]})
 
 
-async def stream(answer: Message) -> AsyncIterator[str]:
-    """The recorded answer as a model streams it: text in pieces, arguments in halves."""
+async def stream(answer: Message, names: dict[str, str]) -> AsyncIterator[str]:
+    """The recorded answer as a model streams it: text in pieces, arguments in halves, tools named as offered."""
     made = answer.get("tool_calls") or []
     text = answer["content"]
     yield chunk({"role": "assistant", "content": ""})
@@ -100,7 +104,8 @@ async def stream(answer: Message) -> AsyncIterator[str]:
         yield chunk({"content": text[at : at + 20]})
     for index, call in enumerate(made):
         half = len(call["arguments"]) // 2
-        function = {"name": call["name"], "arguments": call["arguments"][:half]}
+        name = names.get(call["name"], call["name"])
+        function = {"name": name, "arguments": call["arguments"][:half]}
         yield chunk({"tool_calls": [{"index": index, "id": call["id"], "type": "function", "function": function}]})
         yield chunk({"tool_calls": [{"index": index, "function": {"arguments": call["arguments"][half:]}}]})
     yield chunk({}, "tool_calls" if made else "stop")

@@ -2,6 +2,8 @@
 
 python player.py '{"conversations": …, "database": …, "port": …, "tools": [command…], …}'
 
+With an "agent_file" the agent is the one that this file describes.
+
 Prints a line of JSON for each reply that was acknowledged, and for each look at how many sessions are live.
 """
 
@@ -22,15 +24,13 @@ from pydantic_ai.providers.openai import OpenAIProvider
 
 from sojourn import Sojourn
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.replay.stage import turns
+
 
 def report(**what: Any) -> None:
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
-
-
-def turns(messages: list[dict[str, Any]]) -> list[str]:
-    """What the user says, where an answer was recorded."""
-    return [message["content"] for message in messages[:-1] if message["role"] == "user"]
 
 
 class Player:
@@ -41,6 +41,8 @@ class Player:
         self.places = asyncio.Semaphore(plan["at_once"])
 
     def runtime(self) -> Sojourn:
+        if self.plan["agent_file"]:
+            return Sojourn.from_file(self.plan["agent_file"])
         provider = OpenAIProvider(base_url=f"http://127.0.0.1:{self.plan['port']}/v1", api_key="none")
         command, *arguments = self.plan["tools"]
         agent = Agent(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 import socket
@@ -25,6 +26,22 @@ HERE = Path(__file__).parent
 MAX_SESSIONS = 10
 
 
+def turns(messages: list[dict[str, Any]]) -> list[str]:
+    """What the user says, where an answer was recorded."""
+    return [message["content"] for message in messages[:-1] if message["role"] == "user"]
+
+
+async def run_command(prompt: str, session: str, agent: Path) -> str:
+    """What `sojourn run` answers on its standard output."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sojourn", "run", "--session", session, "--agent", str(agent), "--", prompt,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, complaints = await process.communicate()
+    assert process.returncode == 0, complaints.decode()
+    return said.decode().removesuffix("\n")
+
+
 @dataclass
 class Replay:
     """One set of conversations, and what was seen while it was played."""
@@ -34,6 +51,8 @@ class Replay:
     model: list[str]
     tools: list[str]
     tool_log: Path
+    #: Whether the agent is described by an agent.yml.
+    by_file: bool = False
     replies: dict[tuple[int, int], str] = field(default_factory=dict)
     most_live: int = 0
     kills: int = 0
@@ -54,11 +73,50 @@ class Replay:
             plan = {
                 "conversations": str(self.conversations), "database": str(self.database), "port": port,
                 "tools": self.tools, "at_once": at_once, "ttl_ms": ttl_ms, "max_sessions": MAX_SESSIONS,
+                "agent_file": str(self._write_agent(port, ttl_ms)) if self.by_file else None,
             }  # fmt: skip
             for remaining in range(kills, -1, -1):
                 await self._play(plan, kill=remaining > 0)
-            async with httpx.AsyncClient() as client:
-                self.stats = (await client.get(f"http://127.0.0.1:{port}/stats")).json()
+            await self._ask_judge(port)
+
+    async def perform_by_command(self, conversations: int, *, seconds: float = 500) -> None:
+        """Play the first few, each turn by a command of its own."""
+        async with asyncio.timeout(seconds), self._judge() as port:
+            agent = self._write_agent(port, ttl_ms=200)
+            played = list(self.recorded().items())[:conversations]
+            places = asyncio.Semaphore(os.cpu_count() or 1)
+
+            async def play(number: int, messages: list[dict[str, Any]]) -> None:
+                for turn, text in enumerate(turns(messages), 1):
+                    mark = f"[[conv {number}]] " if turn == 1 else ""
+                    async with places:
+                        self.replies[number, turn] = await run_command(mark + text, f"conv-{number}", agent)
+
+            await asyncio.gather(*(play(number, messages) for number, messages in played))
+            await self._ask_judge(port)
+
+    async def _ask_judge(self, port: int) -> None:
+        async with httpx.AsyncClient() as client:
+            self.stats = (await client.get(f"http://127.0.0.1:{port}/stats")).json()
+
+    def _write_agent(self, port: int, ttl_ms: int) -> Path:
+        """An agent.yml for the judge and the tools; JSON is YAML."""
+        command, *arguments = self.tools
+        agent = {
+            "systemPrompt": "You are a replayed agent.",
+            "permissions": {"mode": "auto-approve"},
+            "llm": {
+                "provider": "openai-compatible", "model": "replay", "apiKey": "none",
+                "baseURL": f"http://127.0.0.1:{port}/v1",
+            },
+            "mcpServers": {"airline": {"type": "stdio", "command": command, "args": arguments}},
+            "storage": {"database": {"type": "sqlite", "path": self.database.name}},
+            "sessions": {"maxSessions": MAX_SESSIONS, "sessionTTL": ttl_ms},
+            "sojourn": {"admissionWait": 300_000},
+        }  # fmt: skip
+        file = self.folder / "agent.yml"
+        file.write_text(json.dumps(agent), encoding="utf-8")
+        return file
 
     @asynccontextmanager
     async def _judge(self) -> AsyncIterator[int]:
@@ -118,12 +176,16 @@ class Replay:
 
     async def check(self) -> None:
         """Every conversation whole in storage, none mixed up, no tool run more often than recorded."""
-        assert self.stats["mismatches"] == 0, self.stats["last_mismatches"]
         assert 0 < self.most_live <= MAX_SESSIONS
+        await self.check_stored()
+
+    async def check_stored(self, conversations: int | None = None) -> None:
+        """The same, of the first few, where nobody looked at how many sessions were live."""
+        assert self.stats["mismatches"] == 0, self.stats["last_mismatches"]
         store = SqliteStore(str(self.database))
         await store.open()
         try:
-            for number, messages in self.recorded().items():
+            for number, messages in list(self.recorded().items())[:conversations]:
                 await self._check_one(store, number, messages)
         finally:
             await store.close()

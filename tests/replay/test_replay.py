@@ -33,3 +33,16 @@ async def test_conversations_survive_kills_and_restarts_in_between(tmp_path: Pat
     await played.perform(kills=2)
     await played.check()
     assert played.kills == 2
+
+
+async def test_an_agent_of_an_agent_file_plays_them_as_well(tmp_path: Path) -> None:
+    played = replay(tmp_path, copies=3)
+    played.by_file = True
+    await played.perform(kills=1)
+    await played.check()
+
+
+async def test_a_conversation_is_played_by_one_command_a_turn(tmp_path: Path) -> None:
+    played = replay(tmp_path, copies=1)
+    await played.perform_by_command(1)
+    await played.check_stored(1)

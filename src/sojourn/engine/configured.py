@@ -16,7 +16,7 @@ from sojourn.engine.prompts import system_prompt
 
 
 class ConfiguredEngine(PydanticAIEngine):
-    """Runs the agent that was configured; raises InvalidInput for a missing key, AgentUnsupported for a missing extra."""
+    """Runs a configured agent; raises InvalidInput for a missing key, AgentUnsupported for a missing extra."""
 
     def __init__(self, configuration: Configuration) -> None:
         described, base = configuration.agent, configuration.path.parent
