@@ -52,12 +52,15 @@ class _Prompt:
         self._reads = any(isinstance(contributor, FileContributor) for contributor in enabled)
         self._base, self._clock = base, clock
         self._made: OrderedDict[str, str] = OrderedDict()
+        self._last = ""
 
     async def __call__(self, ctx: RunContext[Any]) -> str:
         run = ctx.run_id or ""
         found = self._made.get(run) if run else None
         if found is None:
             found = await anyio.to_thread.run_sync(self.make) if self._reads else self.make()
+            # Runs share one text for as long as nothing changes: a thousand long ones would be a lot of memory.
+            found = self._last = self._last if found == self._last else found
             if run:
                 self._made[run] = found
                 while len(self._made) > MAX_RUNS:
