@@ -1,11 +1,13 @@
-"""What OpenAI's client sends without its walk over the messages is what it sends with it, byte by byte."""
+"""What OpenAI's and Groq's clients send without their walk over the messages is what they send with it, to the byte."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import product
 from typing import Any, cast
 
 import pytest
+from groq import AsyncGroq
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 from pydantic_ai import Agent, ImageUrl, ModelRequestNode, NativeOutput, ToolReturn
@@ -22,12 +24,15 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 from pydantic_ai.models import Model
+from pydantic_ai.models.groq import GroqModel
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.models.openrouter import OpenRouterModel
+from pydantic_ai.providers.groq import GroqProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openrouter import OpenRouterProvider
 from pydantic_ai.settings import ModelSettings
 
+from sojourn.engine.providers.groq import PlainGroq
 from sojourn.engine.wire import PlainClient
 from tests.engine import wire_server as wire
 from tests.engine.wire_server import WireServer
@@ -57,7 +62,7 @@ TOOLS: list[ModelMessage] = [
     ),
     ModelResponse(parts=[TextPart("5.")]),
 ]
-FILES: list[ModelMessage] = [
+IMAGES: list[ModelMessage] = [
     ModelRequest(
         parts=[
             UserPromptPart(
@@ -65,8 +70,6 @@ FILES: list[ModelMessage] = [
                     "Look at these:",
                     PIXEL,
                     ImageUrl("https://images.example/a.png", vendor_metadata={"detail": "high"}),
-                    BinaryContent(b"%PDF-1.7", media_type="application/pdf"),
-                    BinaryContent(b"plain", media_type="text/plain"),
                 ]
             )
         ]
@@ -74,6 +77,20 @@ FILES: list[ModelMessage] = [
     ModelResponse(parts=[ToolCallPart("draw", "{}", "call_3")]),
     ModelRequest(parts=[ToolReturnPart("draw", ["drawn", PIXEL], "call_3")]),
     ModelResponse(parts=[TextPart("Nice.")]),
+]
+DOCUMENTS: list[ModelMessage] = [
+    ModelRequest(
+        parts=[
+            UserPromptPart(
+                [
+                    "Read these:",
+                    BinaryContent(b"%PDF-1.7", media_type="application/pdf"),
+                    BinaryContent(b"plain", media_type="text/plain"),
+                ]
+            )
+        ]
+    ),
+    ModelResponse(parts=[TextPart("Long.")]),
 ]
 THINKING: list[ModelMessage] = [
     ModelRequest(parts=[UserPromptPart("Think.")]),
@@ -89,7 +106,14 @@ THINKING: list[ModelMessage] = [
     ModelRequest(parts=[ToolReturnPart("add", 2, "call_4")]),
     ModelResponse(parts=[TextPart("2.")], provider_name="openai"),
 ]
-HISTORIES = {"none": [], "text": TEXT, "tools": TOOLS, "files": FILES, "thinking": THINKING}
+HISTORIES = {
+    "none": [],
+    "text": TEXT,
+    "tools": TOOLS,
+    "images": IMAGES,
+    "documents": DOCUMENTS,
+    "thinking": THINKING,
+}
 SETTINGS: dict[str, Any] = {
     "plain": {},
     "rich": {
@@ -114,7 +138,18 @@ async def server() -> AsyncIterator[WireServer]:
         yield server
 
 
-def model(kind: str, client: AsyncOpenAI) -> Model[Any]:
+#: The clients with the walk and without it, by what they are asked with.
+CLIENTS: dict[str, tuple[Any, Any]] = {
+    "chat": (AsyncOpenAI, PlainClient),
+    "responses": (AsyncOpenAI, PlainClient),
+    "openrouter": (AsyncOpenAI, PlainClient),
+    "groq": (AsyncGroq, PlainGroq),
+}
+
+
+def model(kind: str, client: Any) -> Model[Any]:
+    if kind == "groq":
+        return GroqModel("openai/gpt-oss-120b", provider=GroqProvider(groq_client=client))
     if kind == "openrouter":
         return OpenRouterModel("openai/gpt-5", provider=OpenRouterProvider(openai_client=client))
     provider = OpenAIProvider(openai_client=client)
@@ -126,7 +161,7 @@ def model(kind: str, client: AsyncOpenAI) -> Model[Any]:
 
 
 async def sent(
-    kind: type[AsyncOpenAI],
+    kind: Any,
     model_kind: str,
     server: WireServer,
     history: list[ModelMessage],
@@ -171,8 +206,11 @@ async def ask(agent: Agent[Any, Any], history: list[ModelMessage], settings: Mod
 
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("way", ["streamed", "whole"])
-@pytest.mark.parametrize("history", HISTORIES)
-@pytest.mark.parametrize("kind", ["chat", "responses", "openrouter"])
+@pytest.mark.parametrize(
+    ("kind", "history"),
+    # Groq takes no documents.
+    [pair for pair in product(CLIENTS, HISTORIES) if pair != ("groq", "documents")],
+)
 async def test_the_bytes_are_the_same(
     kind: str,
     history: str,
@@ -182,8 +220,9 @@ async def test_the_bytes_are_the_same(
 ) -> None:
     stream = way == "streamed"
     arguments = (kind, server, HISTORIES[history], SETTINGS[settings])
-    walked = await sent(AsyncOpenAI, *arguments, stream=stream)
-    plain = await sent(PlainClient, *arguments, stream=stream)
+    with_walk, without = CLIENTS[kind]
+    walked = await sent(with_walk, *arguments, stream=stream)
+    plain = await sent(without, *arguments, stream=stream)
     assert plain == walked
     assert (b'"stream":true' in plain) is stream
     assert b'"add"' in plain

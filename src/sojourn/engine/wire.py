@@ -1,10 +1,4 @@
-"""OpenAI's client without its walk over every message.
-
-Before each request the client compares the whole history, value by value, with the types that it declares, to rename
-keys and format dates and files. What pydantic-ai sends has nothing of the kind, and the walk is most of what a request
-with a long history costs. What a caller adds as `extra_body` is merged into the request behind the walk, so that is
-the way that the long lists take here; an empty list holds their place, so that the bytes sent are the same.
-"""
+"""OpenAI's client without its walk over every message."""
 
 from __future__ import annotations
 
@@ -15,8 +9,7 @@ from openai._compat import cached_property
 from openai.resources.chat import AsyncChat, AsyncCompletions
 from openai.resources.responses import AsyncResponses
 
-#: The arguments that grow: with the history, and with the number of tools.
-_LONG = ("messages", "input", "tools")
+from sojourn.engine.providers.common import past_the_walk
 
 
 class PlainClient(AsyncOpenAI):
@@ -39,16 +32,9 @@ class _Chat(AsyncChat):
 
 class _Completions(AsyncCompletions):
     async def create(self, **arguments: Any) -> Any:
-        return await super().create(**_past_the_walk(arguments))
+        return await super().create(**past_the_walk(arguments))
 
 
 class _Responses(AsyncResponses):
     async def create(self, **arguments: Any) -> Any:
-        return await super().create(**_past_the_walk(arguments))
-
-
-def _past_the_walk(arguments: dict[str, Any]) -> dict[str, Any]:
-    long = {name: value for name in _LONG if isinstance(value := arguments.get(name), list)}
-    # What the caller put there itself wins, as it does in the original.
-    body = {**long, **(arguments.get("extra_body") or {})}
-    return {**arguments, **{name: [] for name in long}, "extra_body": body}
+        return await super().create(**past_the_walk(arguments))
