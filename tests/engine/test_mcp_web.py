@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
-from collections.abc import AsyncIterator
+import warnings
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -15,9 +17,22 @@ from pydantic_ai.exceptions import ToolFailed
 
 from sojourn.config.schema import HTTPServer, SSEServer
 from sojourn.engine.mcp import MCPServers
-from sojourn.engine.mcp_link import Pace
+from sojourn.engine.mcp_link import REFUSED, Pace
 from sojourn.errors import MCPServerUnavailable
 from tests.engine.mcp_core import QUICK, Used, Web, until, using
+
+# A server of the `mcp` library that is cut off in the middle leaves streams of its own open.
+CUT_OFF = "Unclosed <MemoryObject"
+pytestmark = pytest.mark.filterwarnings(f"ignore:{CUT_OFF}:ResourceWarning")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def servers_are_collected() -> Iterator[None]:
+    """Collect what servers left before another test is blamed for it."""
+    yield
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", CUT_OFF, ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(params=["http", "sse"])
@@ -61,12 +76,12 @@ async def test_a_call_to_a_server_that_was_started_anew_a_moment_ago_is_carried_
         used = await _opened(web, tmp_path)
         run = await used.run()
     async with web.running():
-        [outcome] = await asyncio.gather(used.call("mcp--web--echo", run, words="b"), return_exceptions=True)
-        if isinstance(outcome, ToolFailed):
-            assert "not carried out" in outcome.message
-            assert web.calls == []
-        else:
-            assert (outcome, web.calls) == ("b", ["b"])
+        try:
+            assert await used.call("mcp--web--echo", run, words="b") == "b"
+            carried_out = ["b"]
+        except ToolFailed as failure:
+            carried_out = [] if REFUSED in failure.message else ["?"]
+        assert web.calls == carried_out
         await used.servers.close()
 
 

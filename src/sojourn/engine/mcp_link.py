@@ -158,8 +158,9 @@ class Link:
         if state.status is not None and state.status < _SERVER_ERRORS:
             return self._failed(f"it answered with HTTP status {state.status} ({error.message}); {REFUSED}")
         if state.status is not None or error.code == types.CONNECTION_CLOSED:
-            self._suspect(error.message)
-            why = f"HTTP status {state.status}" if state.status else self.failure if self._gone.is_set() else "lost"
+            self._suspect("it does not answer as it should")
+            lost = self.failure if self._gone.is_set() else "the connection was lost"
+            why = f"it answered with HTTP status {state.status}" if state.status is not None else lost
             return self._failed(f"{why}; {UNKNOWN}")
         return ToolFailed(self._redact(error.message))
 
