@@ -64,15 +64,6 @@ def test_what_cannot_be_is_one_sentence_and_an_exit_code(
     assert "Traceback" not in done.stderr
 
 
-def test_chat_answers_line_by_line_and_shows_what_was_said_before(tmp_path: Path) -> None:
-    first = sojourn(tmp_path, "chat", "--session", "talk", said="My number is 42.\nWhat is my number?\n\n")
-    assert first.returncode == 0
-    assert "42" in first.stdout
-    again = sojourn(tmp_path, "chat", "--session", "talk", said="")
-    assert "My number is 42." in again.stdout
-    assert "1 stored" in again.stdout
-
-
 def test_demo_keeps_its_claims_in_plain_lines(tmp_path: Path) -> None:
     done = sojourn(tmp_path, "demo", "--plain", "--conversations", "12", "--max-sessions", "3")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -59,11 +59,26 @@ def run(
 
 
 @app.command()
-def chat(session: Session = None, storage: StorageOption = None) -> None:
-    """Talk in the terminal; an empty line or Ctrl-D ends it, Ctrl-C cancels the answer."""
-    from sojourn.cli.talk import converse
+def chat(
+    *,
+    newest: Annotated[bool, typer.Option("--continue", "-c", help="Go on with the newest conversation.")] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", "-r", help="Go on with this conversation.", metavar="ID", autocompletion=session_ids),
+    ] = None,
+    session: Session = None,
+    agent: AgentOption = None,
+    storage: StorageOption = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Lines only; always so where there is no terminal.")] = False,
+) -> None:
+    """Talk with the agent; /help in it lists what else it does, Ctrl-D ends it.
 
-    finish(converse(session, storage))
+    Example: sojourn chat --continue
+    """
+    from sojourn.cli.chat import converse
+    from sojourn.cli.chat_start import Options
+
+    finish(converse(Options(newest, resume, session, agent, storage, plain)))
 
 
 @app.command()

@@ -1,0 +1,184 @@
+"""What a conversation looks like, whatever it is shown on: from its events to text, notes and calls of tools."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from sojourn.cli.chat_words import Status, attached, call_line, cut, ended_line
+from sojourn.cli.notes import visible
+from sojourn.records import Event, EventKind, Message, Role, ToolCall, TurnStatus
+
+#: A failure is told in at most this many characters.
+MAX_FAILURE = 600
+
+_NEWS = {
+    EventKind.MODEL_RETRY: "↻ {}",
+    EventKind.FEEDBACK: "↻ the model was told: {}",
+    EventKind.TURN_RESUMED: "↻ the turn was interrupted and goes on",
+    EventKind.SESSION_RESET: "the session's history was forgotten",
+    EventKind.SESSION_DELETED: "the session was deleted",
+}
+
+
+class Screen(ABC):
+    """Shows a conversation and reads what is said in it. What comes from elsewhere may come at any time."""
+
+    def __init__(self) -> None:
+        self.status = Status()
+        #: What of the answer that is being written has come.
+        self._text = ""
+        #: Calls that have no result yet.
+        self._calls: dict[str, ToolCall] = {}
+        #: Whether the turn has said something.
+        self._spoken = False
+
+    # -- reading
+
+    @abstractmethod
+    async def read(self) -> str:
+        """What is said next. Raises EOFError at the end of the input, or when the person wants to leave."""
+
+    @abstractmethod
+    async def ask(self, question: str) -> str:
+        """A short answer to a question; empty for none."""
+
+    @abstractmethod
+    def answering(self, interrupt: Callable[[], None]) -> AbstractContextManager[None]:
+        """Inside it an answer is awaited, and Ctrl-C calls `interrupt`."""
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+
+    @abstractmethod
+    def remember(self, said: Sequence[str]) -> None:
+        """What was said in the session before, for the person to say again."""
+
+    # -- showing
+
+    def tell_status(self, status: Status) -> None:
+        """How things stand, for a status line."""
+        self.status = status
+
+    def greet(self, text: str) -> None:
+        """What the agent says before anybody has spoken."""
+        self._piece(visible(text))
+        self._settle()
+
+    @abstractmethod
+    def note(self, text: str) -> None:
+        """A line about the conversation, not of it."""
+
+    @abstractmethod
+    def fault(self, text: str) -> None:
+        """A sentence about what went wrong."""
+
+    @abstractmethod
+    def lines(self, lines: Sequence[str]) -> None:
+        """What a command was asked to show."""
+
+    @abstractmethod
+    def said(self, text: str) -> None:
+        """What a person said, other than by typing it here just now."""
+
+    def past(self, messages: Sequence[Message], earlier: int) -> None:
+        """The last messages of what was said before, and how many came before them."""
+        if earlier:
+            self.note(f"{earlier} earlier messages; /history shows them")
+        for message in messages:
+            self.message(message)
+
+    def show(self, event: Event, *, own: bool = False) -> None:
+        """An event of the session; `own` is what was typed here."""
+        text = visible(event.text)
+        match event.kind:
+            case EventKind.TURN_OPENED | EventKind.MESSAGE | EventKind.TOOL_RESULT:
+                if event.message is not None:
+                    self.message(event.message, own=own)
+            case EventKind.TEXT:
+                self._add(text)
+            case EventKind.TEXT_DROPPED:
+                self._drop()
+            case EventKind.TURN_ENDED:
+                self._ended(event)
+            case _:
+                self.note(_NEWS.get(event.kind, event.kind.value).format(cut(text, MAX_FAILURE)))
+
+    def message(self, message: Message, *, own: bool = False) -> None:
+        """A whole message."""
+        if message.role is Role.USER:
+            self._begin()
+            if not own:
+                self.said("\n".join([visible(message.text), *attached(message)]).strip("\n"))
+        elif message.role is Role.TOOL:
+            call = self._calls.pop(message.tool_call_id or "", None)
+            self._called(ended_line(call, message))
+            self._running([call_line(call) for call in self._calls.values()])
+        else:
+            self._answered(message)
+
+    def _answered(self, message: Message) -> None:
+        text = visible(message.text)
+        if not text.startswith(self._text):
+            self._drop()
+        self._add(text[len(self._text) :])
+        self._text = ""
+        self._settle()
+        for thing in attached(message):
+            self.note(thing)
+        self._calls.update((call.id, call) for call in message.tool_calls)
+        self._running([call_line(call) for call in self._calls.values()])
+
+    def _add(self, text: str) -> None:
+        if text:
+            self._text += text
+            self._spoken = True
+            self._piece(text)
+
+    def _drop(self) -> None:
+        if self._text:
+            self._text = ""
+            self._void()
+
+    def _begin(self) -> None:
+        self._calls.clear()
+        self._running([])
+        self._spoken = False
+
+    def _ended(self, event: Event) -> None:
+        for call in self._calls.values():
+            self._called(f"? {call_line(call)}: no result")
+        spoken = self._spoken
+        self._begin()
+        if event.status is TurnStatus.FAILED:
+            self.fault(f"the turn failed: {cut(visible(event.text), MAX_FAILURE)}")
+        elif event.status is TurnStatus.CANCELLED:
+            self.note("cancelled")
+        elif event.reply is not None and not spoken and event.reply.output != event.reply.text:
+            self._piece(json.dumps(event.reply.output, ensure_ascii=False, indent=2, default=str))
+            self._settle()
+
+    # -- what the kinds of screen do differently
+
+    @abstractmethod
+    def _piece(self, text: str) -> None:
+        """A piece of the answer."""
+
+    @abstractmethod
+    def _settle(self) -> None:
+        """The answer's text is whole."""
+
+    @abstractmethod
+    def _void(self) -> None:
+        """The pieces since the last whole text are void."""
+
+    @abstractmethod
+    def _called(self, line: str) -> None:
+        """A call of a tool ended."""
+
+    @abstractmethod
+    def _running(self, lines: Sequence[str]) -> None:
+        """The calls that run now."""
