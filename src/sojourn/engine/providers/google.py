@@ -34,7 +34,7 @@ def build(llm: LLM, settings: ModelSettings) -> Model[Any]:
     """The model of the providers google and vertex."""
     pool = new_client()
     if llm.provider == "google":
-        key = required_key(llm, "GEMINI_API_KEY")
+        key = required_key(llm, "GOOGLE_GENERATIVE_AI_API_KEY")
         client = Client(vertexai=False, api_key=key, http_options=_options(llm, GEMINI, pool))
         provider: GoogleProvider | GoogleCloudProvider = GoogleProvider(client=client)
     else:
