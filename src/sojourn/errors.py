@@ -8,7 +8,7 @@
     │   └── ExportInvalid
     ├── SessionNotFound, SessionExists, TurnNotFound, ApprovalNotFound
     ├── ApprovalDecided              somebody else was first, and decided otherwise
-    ├── SessionBusy, SessionReentrant, IdempotencyConflict
+    ├── SessionBusy, SessionReentrant, IdempotencyConflict, InboxFull
     ├── SessionLimitExceeded         no place in memory in time; try again
     ├── TurnFailed, TurnCancelled, TurnHeld    how a turn ended otherwise than completed
     ├── ModelFailed, ModelRequestLimit, PromptFailed    why a turn failed
@@ -159,6 +159,16 @@ class SessionBusy(SojournError):
     def __init__(self, session: str) -> None:
         self.session = session
         super().__init__(f"session {session!r} is busy; wait for its turn to end, or send with busy='queue'")
+
+
+class InboxFull(SojournError):
+    """So much is in line for a session that no more is taken; nothing of this was stored."""
+
+    code = "inbox_full"
+
+    def __init__(self, session: str, limit: int) -> None:
+        self.session, self.limit = session, limit
+        super().__init__(f"session {session!r} has {limit} inputs in line or held already; let it work, or remove some")
 
 
 class SessionReentrant(SojournError):

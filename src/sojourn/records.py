@@ -76,6 +76,7 @@ class EntryKind(StrEnum):
     TURN_OPENED = "turn_opened"  # with the user's message
     MESSAGE = "message"  # a response of the model
     TOOL_RESULT = "tool_result"
+    STEERED = "steered"  # what a user said into the running turn
     FEEDBACK = "feedback"  # what the engine told the model of its own accord, such as "try again"
     TURN_RESUMED = "turn_resumed"  # a new attempt after an interruption
     APPROVAL_ASKED = "approval_asked"
@@ -90,6 +91,7 @@ class EventKind(StrEnum):
     TURN_OPENED = "turn_opened"
     MESSAGE = "message"
     TOOL_RESULT = "tool_result"
+    STEERED = "steered"
     FEEDBACK = "feedback"
     TURN_RESUMED = "turn_resumed"
     APPROVAL_ASKED = "approval_asked"
@@ -132,11 +134,21 @@ class Remember(StrEnum):
     USER_EXACT = "user_exact"
 
 
+class InputKind(StrEnum):
+    """What an input is to the turn that runs when it comes; to a session at rest each is a message."""
+
+    MESSAGE = "message"  # a turn of its own, after everything that is in line
+    STEER = "steer"  # said into the running turn, before the model is asked next
+    FOLLOW_UP = "follow_up"  # said after it; several that wait become one turn
+
+
 class BusyPolicy(StrEnum):
     """What to do with a message for a session that is busy."""
 
     QUEUE = "queue"
     REJECT = "reject"
+    STEER = "steer"  # say it into the running turn, and wait for that
+    INTERRUPT = "interrupt"  # cancel the running turn first
 
 
 class OnInterrupt(StrEnum):
@@ -260,8 +272,11 @@ class Turn:
 class QueuedInput:
     """An input that is stored and not yet in the history."""
 
+    #: Its place in line, by which it can be removed.
     position: int
+    #: The turn that it will be, or that it is said into.
     turn: int
+    kind: InputKind
     content: Content
     held: bool
 

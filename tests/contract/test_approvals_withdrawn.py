@@ -149,7 +149,7 @@ async def test_resume_and_discard_leave_the_wait(backend: Backend) -> None:
     store = await backend.node()
     await waits(store, "rm")
     before = await seen(store)
-    assert list(await store.resume(ANN, "s")) == []
+    assert list(await store.resume(ANN, "s", NOW)) == []
     assert list(await store.discard(ANN, "s", None, NOW)) == []
     assert await seen(store) == before
 

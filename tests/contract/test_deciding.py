@@ -111,7 +111,7 @@ async def test_a_current_turn_that_nobody_runs_is_cancelled_at_once(backend: Bac
     if how in {"held", "resumed"}:
         owner = await holds(store)
         if how == "resumed":
-            await store.resume(ANN, "s")
+            await store.resume(ANN, "s", NOW)
     else:
         owner = await opens(store)
         if how == "handed over":
@@ -239,7 +239,7 @@ async def test_clear_with_a_turn_leaves_another_running_one(backend: Backend) ->
 async def test_resume_puts_held_turns_back_in_their_order(backend: Backend) -> None:
     store, other = await backend.node(), await backend.node()
     await holds(store, "one", "two", "three")
-    assert list(await other.resume(ANN, "s")) == [1, 2, 3]
+    assert list(await other.resume(ANN, "s", NOW)) == [1, 2, 3]
     assert await statuses(store) == ["queued"] * 3
     row = await store.get(ANN, "s")
     assert (row.status, row.current, row.queued, row.held) == (SessionStatus.QUEUED, 1, 2, 0)
@@ -255,7 +255,7 @@ async def test_resume_of_nothing_changes_nothing(backend: Backend) -> None:
     await opens(store)
     await queues(store, "two")
     before = await seen(store)
-    assert list(await store.resume(ANN, "s")) == []
+    assert list(await store.resume(ANN, "s", NOW)) == []
     assert await seen(store) == before
 
 
@@ -263,7 +263,7 @@ async def test_a_held_line_is_resumed_behind_what_runs(backend: Backend) -> None
     store = await backend.node()
     await holds(store, "one", "two")
     owner = await opens(store, "three")
-    assert list(await store.resume(ANN, "s")) == [2]
+    assert list(await store.resume(ANN, "s", NOW)) == [2]
     row = await store.get(ANN, "s")
     assert (row.status, row.queued, row.held) == (SessionStatus.RUNNING, 1, 0)
     answer = await owner.write(end=COMPLETED)
@@ -307,7 +307,7 @@ async def test_discard_of_one_turn_leaves_the_others_held(backend: Backend) -> N
     assert await statuses(store) == ["held", "cancelled", "held"]
     assert [item.turn for item in await store.inbox(ANN, "s")] == [3]
     assert list(await store.discard(ANN, "s", 2, NOW)) == []
-    assert list(await store.resume(ANN, "s")) == [1, 3]
+    assert list(await store.resume(ANN, "s", NOW)) == [1, 3]
 
 
 async def test_discard_of_a_turn_that_is_not_held_changes_nothing(backend: Backend) -> None:
@@ -326,6 +326,6 @@ async def test_a_missing_session_has_nothing_to_decide(backend: Backend) -> None
     with pytest.raises(SessionNotFound):
         await store.request_cancel(ANN, "s", None, clear=False, now=NOW)
     with pytest.raises(SessionNotFound):
-        await store.resume(ANN, "s")
+        await store.resume(ANN, "s", NOW)
     with pytest.raises(SessionNotFound):
         await store.discard(ANN, "s", None, NOW)

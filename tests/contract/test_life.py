@@ -26,7 +26,7 @@ OPERATIONS: dict[str, Callable[[SessionStore], Awaitable[Any]]] = {
     "accept": lambda store: store.accept(said("x"), Claim()),
     "acquire": lambda store: store.acquire(ANN, "s", Claim(), NOW),
     "request_cancel": lambda store: store.request_cancel(ANN, "s", None, clear=False, now=NOW),
-    "resume": lambda store: store.resume(ANN, "s"),
+    "resume": lambda store: store.resume(ANN, "s", NOW),
     "discard": lambda store: store.discard(ANN, "s", None, NOW),
     "runnable": lambda store: store.runnable(),
     "cancels": lambda store: store.cancels(),

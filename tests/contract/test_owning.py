@@ -148,7 +148,7 @@ async def test_a_turn_that_was_handed_over_comes_before_the_line(backend: Backen
 async def test_a_resumed_turn_goes_on_uninterrupted(backend: Backend) -> None:
     store = await backend.node()
     await holds(store)
-    await store.resume(ANN, "s")
+    await store.resume(ANN, "s", NOW)
     _, got = await takes(store)
     assert (got.continued, got.interrupted) == (True, False)
 
@@ -231,7 +231,7 @@ async def test_resumed_work_is_runnable(backend: Backend) -> None:
     store = await backend.node()
     await holds(store, "one", "two")
     assert await store.runnable() == []
-    await store.resume(ANN, "s")
+    await store.resume(ANN, "s", NOW)
     assert [item.id for item in await store.runnable()] == ["s"]
     assert await statuses(store) == ["queued", "queued"]
 

@@ -130,7 +130,7 @@ OPERATIONS: dict[str, Callable[[SessionStore, str], Awaitable[Any]]] = {
     "acquire": lambda store, user: store.acquire(user, "s", Claim(1, 4), NOW + 9),
     "cancel": lambda store, user: store.request_cancel(user, "s", None, clear=True, now=NOW + 9),
     "cancel turn": lambda store, user: store.request_cancel(user, "s", 2, clear=False, now=NOW + 9),
-    "resume": lambda store, user: store.resume(user, "s"),
+    "resume": lambda store, user: store.resume(user, "s", NOW),
     "discard": lambda store, user: store.discard(user, "s", None, NOW + 9),
     "entries": lambda store, user: store.entries(user, "s"),
     "turn": lambda store, user: store.turn(user, "s", 1),

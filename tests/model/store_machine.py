@@ -86,6 +86,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.now = 1_000
         self.fences: dict[int, tuple[int, int]] = {}
         self.stores = [(self.make(0), self.make(1)) for _ in NODES]
+        #: What `open` answered.
+        self.numbers = [0 for _ in NODES]
 
     def make(self, side: Side) -> SessionStore:
         if side == 0:
@@ -95,7 +97,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         for node in NODES:
-            self.on(node, lambda store, _: store.open())
+            self.numbers[node] = self.on(node, lambda store, _: store.open())[0]
 
     def teardown(self) -> None:
         for node in NODES:
@@ -221,39 +223,48 @@ class StoreMachine(RuleBasedStateMachine):
         pen=pens, said=st.lists(st.tuples(kinds, texts, bodies), max_size=3), calls=st.integers(0, 2),
         finished=st.integers(0, 2), ending=endings, wrong=st.sampled_from(["", "", "", "", "fence", "version", "node"]),
         attempts=st.sampled_from([None, None, 2]), usage=st.sampled_from([None, '{"m":{}}']),
+        call_status=st.sampled_from([EffectStatus.STARTED, EffectStatus.STARTED, EffectStatus.INTENDED]),
     )  # fmt: skip
     def write(
         self, *, pen: Pen, said: list[tuple[EntryKind, str, str]], calls: int, finished: int, ending: TurnStatus | None,
-        wrong: str, attempts: int | None, usage: str | None,
+        wrong: str, attempts: int | None, usage: str | None, call_status: EffectStatus,
     ) -> None:  # fmt: skip
         entries = [Entry(0, kind, pen.turn, body, text) for kind, text, body in said]
         end = None if ending is None else TurnEnd(ending, "why", '{"m":{}}')
         if end is not None and end.status.final:
             entries.append(Entry(0, EntryKind.TURN_ENDED, pen.turn, "{}", "why"))
-        started = [NewCall(pen.version + 1, index, "tool", "digest") for index in range(calls)] if entries else []
+        made = range(calls if entries else 0)
+        started = [NewCall(pen.version + 1, index, "tool", "digest", call_status) for index in made]
         done = [
             Effect(seq=pen.responses, index=index, tool="tool", status=EffectStatus.FINISHED)
             for index in range(finished)
         ]
+        self.append(
+            pen, wrong, entries=entries, started=started, finished=done, usage=usage, turn_usage=usage,
+            attempts=attempts, end=end,
+        )  # fmt: skip
+
+    def append(self, pen: Pen, wrong: str = "", *, started: Sequence[NewCall] = (), **values: Any) -> Any:
+        """Write with the pen; what the memory store answered."""
         now = self.tick()
 
         def append(store: SessionStore, side: Side) -> Awaitable[Any]:
             return store.append(
                 Append(
                     session=pen.sessions[side], fence=pen.fence + (wrong == "fence"), turn=pen.turn, now=now,
-                    version=pen.version + (wrong == "version"), entries=entries, started=started, finished=done,
-                    usage=usage, turn_usage=usage, attempts=attempts, end=end,
+                    version=pen.version + (wrong == "version"), started=started, **values,
                 )
             )  # fmt: skip
 
         answers = self.on(1 - pen.node if wrong == "node" else pen.node, append)
         if isinstance(answers[0], Exception):
-            return
+            return answers[0]
         pen.version = answers[0].version
         pen.responses = started[0].seq if started else pen.responses
         if answers[0].next is not None:
             pen.sessions = (answers[0].next.session, answers[1].next.session)
             pen.fence, pen.version, pen.turn = pen.sessions[0].fence, pen.sessions[0].version, answers[0].next.turn.turn
+        return answers[0]
 
     @rule(node=nodes, user=users, id=names, turn=st.none() | numbers, clear=st.booleans())
     def cancel(self, node: int, user: str, id: str, turn: int | None, *, clear: bool) -> None:
@@ -262,7 +273,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(node=nodes, user=users, id=names)
     def resume(self, node: int, user: str, id: str) -> None:
-        self.on(node, lambda store, _: store.resume(user, id))
+        self.on(node, lambda store, _: store.resume(user, id, self.now))
 
     @rule(node=nodes, user=users, id=names, turn=st.none() | numbers)
     def discard(self, node: int, user: str, id: str, turn: int | None) -> None:
@@ -275,7 +286,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert isinstance(store, MemoryStore | SqliteStore)
             self.loop.run_until_complete(store.abandon() if kill else store.close())
         self.stores[node] = (self.make(0), self.make(1))
-        self.on(node, lambda store, _: store.open())
+        self.numbers[node] = self.on(node, lambda store, _: store.open())[0]
 
     # -- reads
 

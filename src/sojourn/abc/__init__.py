@@ -42,6 +42,7 @@ from sojourn.abc.rows import (
     Verdict,
     approval_asked_body,
     approval_decided_body,
+    coalesced,
     turn_ended_body,
 )
 from sojourn.abc.store import SessionStore
@@ -87,5 +88,6 @@ __all__ = [
     "Verdict",
     "approval_asked_body",
     "approval_decided_body",
+    "coalesced",
     "turn_ended_body",
 ]

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sojourn.records import ApprovalStatus, Effect, EffectStatus, EntryKind, Remember, SessionStatus, TurnStatus
+from sojourn.records import (
+    ApprovalStatus,
+    Effect,
+    EffectStatus,
+    EntryKind,
+    InputKind,
+    Remember,
+    SessionStatus,
+    TurnStatus,
+)
 
 
 @dataclass(slots=True)
@@ -52,6 +61,8 @@ class SessionRow:
     queued: int
     #: Inputs held back.
     held: int
+    #: Inputs in line that are said into the current turn.
+    steers: int = 0
 
 
 @dataclass(slots=True)
@@ -84,6 +95,7 @@ class InputRow:
     body: str
     text: str
     held: bool
+    kind: InputKind = InputKind.MESSAGE
 
 
 @dataclass(slots=True)
@@ -195,6 +207,9 @@ class NewInput:
     create: bool = True
     #: Raise SessionBusy instead of queueing.
     reject: bool = False
+    kind: InputKind = InputKind.MESSAGE
+    #: Raise InboxFull where so many inputs are in line or held already.
+    limit: int | None = None
 
 
 @dataclass(slots=True)
@@ -234,6 +249,8 @@ class Accepted:
     created: bool = False
     #: Whether runnable input waits and no live node owns the session.
     orphaned: bool = False
+    #: Of QUEUED: its place in line.
+    position: int = 0
 
 
 @dataclass(slots=True)
@@ -298,6 +315,8 @@ class Append:
     finished: Sequence[Effect] = ()
     #: Questions that the turn waits for; with an end that is waiting, in the order of their entries.
     asked: Sequence[NewApproval] = ()
+    #: Places in line of what was said into the turn and is in the entries now.
+    taken: Sequence[int] = ()
     #: JSON: the session's usage from now on; None leaves it.
     usage: str | None = None
     #: JSON: the turn's usage from now on (an end has its own); None leaves it.
@@ -314,6 +333,10 @@ class Appended:
     version: int
     #: Whether somebody asked to cancel the turn.
     cancel_requested: bool = False
+    #: How many inputs are in line that are to be said into the turn.
+    steers: int = 0
+    #: The turn would have completed, but something is still to be said into it: nothing of the write is stored.
+    refused: bool = False
     #: After an end: what the owner runs next, opened in the same commit; None means that the session was released.
     next: Acquired | None = None
     #: After an end that is waiting: the questions as they stand.
@@ -341,6 +364,20 @@ def turn_ended_body(
     return f'{told},"output":{output}}}' if output is not None else told + "}"
 
 
+def coalesced(inputs: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Several inputs as one, each a (body, text); one alone stays as it is."""
+    if len(inputs) == 1:
+        return inputs[0]
+    text = "\n\n".join([_SEVERAL, *(f"- {text}" for _, text in inputs)])
+    if all(body == "{}" for body, _ in inputs):
+        return "{}", text
+    others = [part for body, _ in inputs for part in json.loads(body).get("content", ()) if part.get("type") != "text"]
+    return json.dumps({"content": [{"type": "text", "text": text}, *others]}), text
+
+
+_SEVERAL = "Additional user input received:"
+
+
 def approval_asked_body(new: NewApproval, now: int) -> str:
     """The body of an APPROVAL_ASKED entry."""
     return _approval_body(
@@ -365,4 +402,4 @@ def _approval_body(row: ApprovalRow) -> str:
 
 
 #: The entries that a person sees as messages.
-MESSAGE_KINDS = frozenset({EntryKind.TURN_OPENED, EntryKind.MESSAGE, EntryKind.TOOL_RESULT})
+MESSAGE_KINDS = frozenset({EntryKind.TURN_OPENED, EntryKind.MESSAGE, EntryKind.TOOL_RESULT, EntryKind.STEERED})

@@ -137,6 +137,11 @@ class SessionStore(ABC):
         that is held or waits for a person is cancelled as superseded, and its open questions with it; the input is
         opened or queued. A claim on a session that was deleted since does not hinder: the session is created, and the
         tail is its whole log.
+
+        A steer to a session whose current turn is not held is QUEUED for that turn, without a turn of its own, and a
+        follow-up to one that is busy or waits is queued behind everything, supersedes nothing, and joins the turn of a
+        follow-up that is last in line; to any other session both are messages. Only messages have keys. Raises
+        InboxFull.
         """
 
     @abstractmethod
@@ -148,7 +153,11 @@ class SessionStore(ABC):
 
     @abstractmethod
     async def append(self, write: Append) -> Appended:
-        """The owner's write; raises OwnershipLost if fence, owner, version or the running turn are not as it says."""
+        """The owner's write; raises OwnershipLost if fence, owner, version or the running turn are not as it says.
+
+        A turn does not complete while something is in line to be said into it (`refused`). Where it ends as failed,
+        cancelled or held, that is held, and so are follow-ups.
+        """
 
     @abstractmethod
     async def request_cancel(self, user: str, id: str, turn: int | None, *, clear: bool, now: int) -> Cancelled:
@@ -160,12 +169,26 @@ class SessionStore(ABC):
         """
 
     @abstractmethod
-    async def resume(self, user: str, id: str) -> Sequence[int]:
-        """Put held turns back in line, in their order; returns them. Raises SessionNotFound."""
+    async def resume(self, user: str, id: str, now: int) -> Sequence[int]:
+        """Put held turns back in line, in their order; returns them. Raises SessionNotFound.
+
+        What was to be said into a turn that has ended becomes a follow-up, in line before what is queued already only
+        by its place.
+        """
 
     @abstractmethod
     async def discard(self, user: str, id: str, turn: int | None, now: int) -> Sequence[int]:
-        """Cancel held turns, or one of them; returns those. Raises SessionNotFound, TurnNotFound."""
+        """Cancel held turns, or one of them; returns those. Raises SessionNotFound, TurnNotFound.
+
+        Without a `turn`, what was to be said into turns that have ended is removed as well.
+        """
+
+    async def remove(self, user: str, id: str, position: int, now: int) -> int | None:
+        """Remove an input that is in line or held; returns its turn, or None if there is none at this place.
+
+        A turn of which nothing is left is cancelled. Raises SessionNotFound.
+        """
+        raise NotImplementedError
 
     # -- questions to people
 

@@ -125,9 +125,9 @@ class SessionHandle:
         """See Scope.discard."""
         return await self._scope.discard(self.id, turn=turn)
 
-    async def approvals(self, *, pending: bool = True) -> Sequence[Approval]:
+    async def approvals(self, *, pending: bool = True, limit: int = 100) -> Sequence[Approval]:
         """See Scope.approvals."""
-        return await self._scope.approvals(self.id, pending=pending)
+        return await self._scope.approvals(self.id, pending=pending, limit=limit)
 
     async def approve(
         self,

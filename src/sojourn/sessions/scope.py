@@ -219,7 +219,7 @@ class Scope:
     async def resume(self, id: str) -> Sequence[int]:
         """Let held turns run; gives their numbers. Raises SessionNotFound."""
         core, name = self._runtime.core, self._name(id)
-        turns = await core.store.resume(*name)
+        turns = await core.store.resume(*name, core.clock.now_ms())
         if turns:
             self._runtime.wake_soon(name)
         return turns

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sojourn.abc import ApprovalRow, Engine, Entry, InputRow, RememberedRow, SessionRow, TurnRow
+from sojourn.abc import MESSAGE_KINDS, ApprovalRow, Engine, Entry, InputRow, RememberedRow, SessionRow, TurnRow
 from sojourn.clock import from_ms
 from sojourn.errors import ContentTooLarge, InvalidInput
 from sojourn.records import (
@@ -27,6 +27,8 @@ from sojourn.records import (
     TurnStatus,
     Usage,
 )
+
+_SAID = frozenset({EntryKind.TURN_OPENED, EntryKind.STEERED})
 
 _APPROVALS = frozenset({EntryKind.APPROVAL_ASKED, EntryKind.APPROVAL_DECIDED})
 
@@ -127,12 +129,13 @@ def decode_content(body: str, text: str) -> Content:
 
 def queued_of(row: InputRow) -> QueuedInput:
     """A queued input as its owner sees it."""
-    return QueuedInput(position=row.position, turn=row.turn, content=decode_content(row.body, row.text), held=row.held)
+    content = decode_content(row.body, row.text)
+    return QueuedInput(position=row.position, turn=row.turn, kind=row.kind, content=content, held=row.held)
 
 
 def message_of(engine: Engine, entry: Entry) -> Message | None:
     """What a person sees of an entry; None for one that shows nothing."""
-    if entry.kind is not EntryKind.TURN_OPENED:
+    if entry.kind not in _SAID:
         return engine.message(entry)
     content = decode_content(entry.body, entry.text)
     return Message(
@@ -150,7 +153,7 @@ def event_of(engine: Engine, session: str, entry: Entry, reply: Reply | None = N
     status = None
     if entry.kind is EntryKind.TURN_ENDED:
         status = TurnStatus(json.loads(entry.body)["status"])
-    spoken = entry.kind in {EntryKind.TURN_OPENED, EntryKind.MESSAGE, EntryKind.TOOL_RESULT}
+    spoken = entry.kind in MESSAGE_KINDS
     return Event(
         kind=EventKind(entry.kind.value),
         id=str(entry.seq),

@@ -14,6 +14,7 @@ from sojourn.records import SessionStatus, TurnStatus
 SUPERSEDED = "superseded by a later message"
 CANCELLED = "cancelled by request"
 DISCARDED = "discarded"
+REMOVED = "removed from the line"
 
 #: Who decides where an earlier yes holds.
 REMEMBERED = "remembered"

@@ -183,7 +183,7 @@ class MemoryTurns(MemoryApprovals):
                 done.append(number)
         return Cancelled(replace(s.row), done, running)
 
-    async def resume(self, user: str, id: str) -> Sequence[int]:
+    async def resume(self, user: str, id: str, now: int) -> Sequence[int]:
         self._write()
         s = self._find(user, id)
         held = [t.turn for t in s.turns.values() if t.status is TurnStatus.HELD]

@@ -107,7 +107,9 @@ class _Ruling:
                 continue
             self.connection.execute(SQL["wait_over"], (row.key, row.current))
             status = status_of(TurnStatus.QUEUED, row.queued, row.held)
-            self.connection.execute(SQL["line_changed"], (row.queued, row.held, status.value, row.active, row.key))
+            self.connection.execute(
+                SQL["line_changed"], (row.queued, row.held, row.steers, status.value, row.active, row.key)
+            )
             found.append(Runnable(row.user, row.id))
         return found
 
@@ -128,7 +130,7 @@ def decide(connection: apsw.Connection, node: Node, session: SessionRow, wanted:
     question.status, question.decided, question.by = verdict.status, verdict.now, verdict.by
     question.reason, question.changed = verdict.reason, verdict.changed
     ruling.rule(session.key, question)
-    if verdict.remember is not None:
+    if verdict.remember is not None and verdict.status is ApprovalStatus.APPROVED:
         _remember(connection, node, session, question, verdict)
         for key, other in _alike(connection, session, question, verdict.remember):
             like = approval(one(connection, "approval", key, other))

@@ -19,7 +19,7 @@ _STATUSES = {status.value: status for status in SessionStatus}
 _TURN_STATUSES = {status.value: status for status in TurnStatus}
 
 #: The entries whose text is found by search.
-INDEXED = frozenset({EntryKind.TURN_OPENED, EntryKind.MESSAGE})
+INDEXED = frozenset({EntryKind.TURN_OPENED, EntryKind.MESSAGE, EntryKind.STEERED})
 
 
 def one(connection: apsw.Connection, name: str, *arguments: Any) -> Any:

@@ -3,19 +3,19 @@
 -- name: session_by_id
 SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
        (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
-       s.first, s.turns, s.current, s.queued, s.held
+       s.first, s.turns, s.current, s.queued, s.held, s.steers
 FROM sessions s WHERE s.user = ? AND s.id = ?;
 
 -- name: session_by_key
 SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
        (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
-       s.first, s.turns, s.current, s.queued, s.held
+       s.first, s.turns, s.current, s.queued, s.held, s.steers
 FROM sessions s WHERE s.key = ? AND s.id IS NOT NULL;
 
 -- name: page
 SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
        (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
-       s.first, s.turns, s.current, s.queued, s.held
+       s.first, s.turns, s.current, s.queued, s.held, s.steers
 FROM sessions s WHERE s.user = ? AND s.id IS NOT NULL AND (s.active, s.key) < (?, ?)
 ORDER BY s.active DESC, s.key DESC LIMIT ?;
 
@@ -24,7 +24,7 @@ ORDER BY s.active DESC, s.key DESC LIMIT ?;
 -- other way round, which would look through all that was found for every session.
 SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
        (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
-       s.first, s.turns, s.current, s.queued, s.held
+       s.first, s.turns, s.current, s.queued, s.held, s.steers
 FROM (SELECT DISTINCT coalesce(l.session, -f.rowid) AS key
       FROM search f LEFT JOIN log l ON l.id = f.rowid
       WHERE f.search MATCH ?
@@ -65,7 +65,7 @@ UPDATE purges SET builder = NULL WHERE session = ?;
 -- name: reset
 -- The one more version is the entry that tells of the reset.
 UPDATE sessions SET first = version + 1, version = version + 1, first_turn = turns + 1, fence = fence + 1, owner = NULL, current = NULL,
-       queued = 0, held = 0, messages = 0, status = 'idle', active = max(active, ?) WHERE key = ?;
+       queued = 0, held = 0, steers = 0, messages = 0, status = 'idle', active = max(active, ?) WHERE key = ?;
 
 -- name: empty_inbox
 DELETE FROM inbox WHERE session = ?;
@@ -105,7 +105,7 @@ SELECT max(seq) FROM log WHERE session = ? AND kind = 'turn_ended' AND seq >= ?;
 SELECT seq FROM log WHERE session = ? AND kind = 'turn_ended' AND seq >= ? ORDER BY seq LIMIT 1;
 
 -- name: spoken_between
-SELECT 1 FROM log WHERE session = ? AND seq > ? AND seq < ? AND kind IN ('turn_opened', 'message', 'tool_result') LIMIT 1;
+SELECT 1 FROM log WHERE session = ? AND seq > ? AND seq < ? AND kind IN ('turn_opened', 'message', 'tool_result', 'steered') LIMIT 1;
 
 -- name: copy_log
 INSERT INTO log (session, seq, kind, turn, body, text, created)
@@ -114,14 +114,14 @@ SELECT ?, seq, kind, turn, body, text, created FROM log WHERE session = ? AND se
 -- name: copy_search
 INSERT INTO search (rowid, text)
 SELECT id, indexed(?, text) FROM log
-WHERE session = ? AND seq > ? AND seq <= ? AND text <> '' AND kind IN ('turn_opened', 'message');
+WHERE session = ? AND seq > ? AND seq <= ? AND text <> '' AND kind IN ('turn_opened', 'message', 'steered');
 
 -- name: copy_open_effects
 INSERT INTO effects SELECT ?, seq, call, tool, digest, status FROM effects
 WHERE session = ? AND status IN ('started', 'intended') AND seq >= ? AND seq <= ?;
 
 -- name: copied
-SELECT coalesce(sum(kind IN ('turn_opened', 'message', 'tool_result')), 0), coalesce(max(turn), 0)
+SELECT coalesce(sum(kind IN ('turn_opened', 'message', 'tool_result', 'steered')), 0), coalesce(max(turn), 0)
 FROM log WHERE session = ?;
 
 -- name: reveal
@@ -156,7 +156,19 @@ UPDATE sessions SET title = coalesce(title, ?), turns = ?, queued = queued + 1, 
 RETURNING position;
 
 -- name: insert_input
-INSERT INTO inbox (session, position, turn, body, text) VALUES (?, ?, ?, ?, ?);
+INSERT INTO inbox (session, position, turn, kind, body, text) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: say_into
+UPDATE sessions SET steers = steers + 1, position = position + 1, active = max(active, ?) WHERE key = ?
+RETURNING position;
+
+-- name: line_up_with
+-- As `line_up`, for what joins a turn that is in line already.
+UPDATE sessions SET queued = queued + 1, position = position + 1, active = max(active, ?) WHERE key = ?
+RETURNING position;
+
+-- name: last_in_line
+SELECT turn, kind, state FROM inbox WHERE session = ? AND kind <> 'steer' ORDER BY position DESC LIMIT 1;
 
 -- name: open_fresh
 UPDATE sessions SET title = coalesce(title, ?), turns = turns + 1, current = turns + 1, version = version + 1,
@@ -173,13 +185,19 @@ SELECT seq, call, tool, status FROM effects
 WHERE session = ? AND status IN ('started', 'intended') AND seq >= ? ORDER BY seq, call;
 
 -- name: next_input
-SELECT id, turn, body, text FROM inbox WHERE session = ? AND state = 'queued' ORDER BY position LIMIT 1;
+SELECT turn FROM inbox WHERE session = ? AND state = 'queued' AND kind <> 'steer' ORDER BY position LIMIT 1;
 
--- name: take_input
-DELETE FROM inbox WHERE id = ?;
+-- name: inputs_of
+SELECT body, text FROM inbox WHERE session = ? AND turn = ? AND kind <> 'steer' ORDER BY position;
+
+-- name: take_inputs
+DELETE FROM inbox WHERE session = ? AND turn = ? AND kind <> 'steer';
+
+-- name: take_steer
+DELETE FROM inbox WHERE session = ? AND position = ? AND kind = 'steer';
 
 -- name: open_queued
-UPDATE sessions SET current = ?, version = version + 1, messages = messages + 1, queued = queued - 1, owner = ?,
+UPDATE sessions SET current = ?, version = version + 1, messages = messages + 1, queued = queued - ?, owner = ?,
        fence = fence + 1, status = 'running', active = max(active, ?) WHERE key = ?;
 
 -- name: start_turn
@@ -192,20 +210,32 @@ UPDATE sessions SET owner = ?, fence = fence + 1, status = 'running', active = m
 UPDATE turns SET status = 'running' WHERE session = ? AND turn = ?;
 
 -- name: step
-UPDATE sessions SET version = version + ?, messages = messages + ?, usage = coalesce(?, usage), active = max(active, ?)
+UPDATE sessions SET version = version + ?, messages = messages + ?, usage = coalesce(?, usage), active = max(active, ?),
+       steers = steers - ?
 WHERE key = ? AND fence = ? AND owner = ? AND version = ? AND current = ? AND status = 'running'
-RETURNING queued, held;
+RETURNING queued, held, steers;
 
 -- name: step_to_end
--- As `step`, and the session is given back unless other input is in line.
+-- As `step`, and the session is given back unless other input is in line; nothing is left to be said into the turn.
 UPDATE sessions SET version = version + ?, messages = messages + ?, usage = coalesce(?, usage), active = max(active, ?),
-       owner = CASE WHEN queued > 0 THEN owner END, current = CASE WHEN queued > 0 THEN current END,
+       steers = steers - ?, owner = CASE WHEN queued > 0 THEN owner END, current = CASE WHEN queued > 0 THEN current END,
        status = CASE WHEN queued > 0 THEN status WHEN held > 0 THEN 'held' ELSE 'idle' END
-WHERE key = ? AND fence = ? AND owner = ? AND version = ? AND current = ? AND status = 'running'
-RETURNING queued, held;
+WHERE key = ? AND fence = ? AND owner = ? AND version = ? AND current = ? AND status = 'running' AND steers = 0
+RETURNING queued, held, steers;
+
+-- name: still_said
+SELECT 1 FROM sessions WHERE key = ? AND fence = ? AND owner = ? AND version = ? AND current = ? AND status = 'running'
+AND steers > 0;
 
 -- name: release
 UPDATE sessions SET owner = NULL, current = ?, status = ? WHERE key = ?;
+
+-- name: hold_said
+-- What was said into a turn, or to be said after it, is held when the turn comes to no good end.
+UPDATE inbox SET state = 'held' WHERE session = ? AND state = 'queued' AND kind <> 'message' RETURNING kind, turn;
+
+-- name: hold_turn
+UPDATE turns SET status = 'held' WHERE session = ? AND turn = ? AND status = 'queued';
 
 -- name: end_turn
 UPDATE turns SET status = ?, ended = ?, reason = ?, usage = ?, ended_seq = ?, attempts = coalesce(?, attempts)
@@ -227,10 +257,31 @@ UPDATE effects SET status = ? WHERE session = ? AND seq = ? AND call = ?;
 UPDATE turns SET cancel = 1 WHERE session = ? AND turn = ?;
 
 -- name: drop_input
-DELETE FROM inbox WHERE session = ? AND turn = ? RETURNING state;
+DELETE FROM inbox WHERE session = ? AND turn = ? AND kind <> 'steer' RETURNING state;
+
+-- name: input_at
+SELECT turn, kind, state FROM inbox WHERE session = ? AND position = ?;
+
+-- name: drop_at
+DELETE FROM inbox WHERE session = ? AND position = ?;
+
+-- name: drop_steers
+DELETE FROM inbox WHERE session = ? AND kind = 'steer' RETURNING state;
+
+-- name: held_steers
+SELECT position FROM inbox WHERE session = ? AND kind = 'steer' AND state = 'held' ORDER BY position;
+
+-- name: follow_up_instead
+UPDATE inbox SET kind = 'follow_up', turn = ?, state = 'queued' WHERE session = ? AND position = ?;
+
+-- name: say_again
+UPDATE inbox SET state = 'queued' WHERE session = ? AND turn = ? AND kind = 'steer' AND state = 'held' RETURNING id;
+
+-- name: turns_up
+UPDATE sessions SET turns = turns + 1 WHERE key = ?;
 
 -- name: line_changed
-UPDATE sessions SET queued = ?, held = ?, status = ?, active = max(active, ?) WHERE key = ?;
+UPDATE sessions SET queued = ?, held = ?, steers = ?, status = ?, active = max(active, ?) WHERE key = ?;
 
 -- name: end_current
 UPDATE sessions SET current = NULL, owner = NULL, fence = fence + 1, version = version + 1 WHERE key = ?;
@@ -239,16 +290,17 @@ UPDATE sessions SET current = NULL, owner = NULL, fence = fence + 1, version = v
 UPDATE inbox SET state = 'held' WHERE session = ?;
 
 -- name: hold_turns
-UPDATE turns SET status = 'held' WHERE session = ? AND turn IN (SELECT turn FROM inbox WHERE session = ?1);
+UPDATE turns SET status = 'held' WHERE session = ?1
+AND turn IN (SELECT turn FROM inbox WHERE session = ?1 AND kind <> 'steer');
 
 -- name: unhold_input
-UPDATE inbox SET state = 'queued' WHERE session = ? AND turn = ? AND state = 'held' RETURNING id;
+UPDATE inbox SET state = 'queued' WHERE session = ? AND turn = ? AND state = 'held' AND kind <> 'steer' RETURNING id;
 
 -- name: unhold_turn
 UPDATE turns SET status = 'queued' WHERE session = ? AND turn = ?;
 
 -- name: inbox
-SELECT position, turn, body, text, state FROM inbox WHERE session = ? ORDER BY position;
+SELECT position, turn, body, text, state, kind FROM inbox WHERE session = ? ORDER BY position;
 
 -- name: runnable
 SELECT user, id, owner, key FROM sessions WHERE status IN ('queued', 'running') ORDER BY active;

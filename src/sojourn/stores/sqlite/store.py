@@ -33,9 +33,9 @@ from sojourn.abc import (
     Verdict,
 )
 from sojourn.errors import RuntimeClosed, StorageError, StorageUnavailable, TurnNotFound
-from sojourn.records import Effect, EntryKind
+from sojourn.records import Effect, EntryKind, InputKind
 from sojourn.stores.common import decode_cursor, encode_cursor, words
-from sojourn.stores.sqlite import approvals, rows, session_moves, turn_moves
+from sojourn.stores.sqlite import approvals, inbox_moves, rows, session_moves, turn_moves
 from sojourn.stores.sqlite.faults import translated
 from sojourn.stores.sqlite.nodes import NodeLocks
 from sojourn.stores.sqlite.rows import SQL, one, owner_term
@@ -264,14 +264,17 @@ class SqliteStore(SessionStore):
 
     async def request_cancel(self, user: str, id: str, turn: int | None, *, clear: bool, now: int) -> Cancelled:
         return await self._write(
-            lambda connection: turn_moves.request_cancel(connection, self._node, user, id, turn, clear=clear, now=now)
+            lambda connection: inbox_moves.request_cancel(connection, self._node, user, id, turn, clear=clear, now=now)
         )
 
-    async def resume(self, user: str, id: str) -> Sequence[int]:
-        return await self._write(lambda connection: turn_moves.resume(connection, user, id))
+    async def resume(self, user: str, id: str, now: int) -> Sequence[int]:
+        return await self._write(lambda connection: inbox_moves.resume(connection, user, id, now))
 
     async def discard(self, user: str, id: str, turn: int | None, now: int) -> Sequence[int]:
-        return await self._write(lambda connection: turn_moves.discard(connection, user, id, turn, now))
+        return await self._write(lambda connection: inbox_moves.discard(connection, user, id, turn, now))
+
+    async def remove(self, user: str, id: str, position: int, now: int) -> int | None:
+        return await self._write(lambda connection: inbox_moves.remove(connection, user, id, position, now))
 
     # -- questions to people
 
@@ -381,7 +384,8 @@ class SqliteStore(SessionStore):
             key = rows.find(connection, user, id).key
             found = connection.execute(SQL["inbox"], (key,))
             return [
-                InputRow(position, turn, body, text, state == "held") for position, turn, body, text, state in found
+                InputRow(position, turn, body, text, state == "held", InputKind(kind))
+                for position, turn, body, text, state, kind in found
             ]
 
         return await self._read(read)

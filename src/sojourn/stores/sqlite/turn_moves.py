@@ -1,9 +1,8 @@
-"""The moves of a turn, each inside one transaction of the writer: accept, acquire, append, cancel, resume, discard."""
+"""The moves of a turn, each inside one transaction of the writer: accept, acquire, append."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -17,7 +16,6 @@ from sojourn.abc import (
     Append,
     Appended,
     ApprovalRow,
-    Cancelled,
     Claim,
     Entry,
     NewInput,
@@ -25,11 +23,12 @@ from sojourn.abc import (
     StaleClaim,
     TurnEnd,
     TurnRow,
+    coalesced,
 )
-from sojourn.errors import IdempotencyConflict, OwnershipLost, SessionBusy, SessionNotFound, TurnNotFound
-from sojourn.records import ApprovalStatus, Effect, EffectStatus, EntryKind, SessionStatus, TurnStatus
-from sojourn.stores.common import CANCELLED, DISCARDED, SUPERSEDED, ended_body, status_of
-from sojourn.stores.sqlite import approvals, rows
+from sojourn.errors import IdempotencyConflict, InboxFull, OwnershipLost, SessionBusy, SessionNotFound
+from sojourn.records import ApprovalStatus, Effect, EffectStatus, EntryKind, InputKind, SessionStatus, TurnStatus
+from sojourn.stores.common import SUPERSEDED, status_of
+from sojourn.stores.sqlite import approvals, inbox_moves, rows
 from sojourn.stores.sqlite.rows import SQL, indexed, one
 from sojourn.stores.sqlite.writing import RUNNABLE, Node, log
 
@@ -53,16 +52,28 @@ def accept(connection: apsw.Connection, node: Node, new: NewInput, claim: Claim 
             return _attach(connection, node, row, rows.turn(known), new)
     if new.reject and (row.queued or row.status in RUNNABLE):
         raise SessionBusy(new.id)
+    if new.limit is not None and row.queued + row.held + row.steers >= new.limit:
+        raise InboxFull(new.id, new.limit)
+    if _joins(row, new):
+        return inbox_moves.join(connection, node, row, new)
     opens = claim is not None and node.may_take(row) and not row.queued
     opens = opens and (row.current is None or row.status in _SUPERSEDED)
     if opens and claim and not created and _stale(row, claim):
         return Accepted(Acceptance.STALE, row, rows.new_turn(0, new))
     if row.status in _SUPERSEDED and row.current is not None:
-        _end_unowned(connection, row, row.current, TurnEnd(TurnStatus.CANCELLED, SUPERSEDED), new.now)
+        inbox_moves.end_unowned(connection, row, row.current, TurnEnd(TurnStatus.CANCELLED, SUPERSEDED), new.now)
     _title(connection, row, new.title)
     if opens and claim:
         return _open(connection, node, row, new, claim.version, created=created)
     return _line_up(connection, node, row, new, created=created)
+
+
+def _joins(row: SessionRow, new: NewInput) -> bool:
+    """Whether the input belongs to what the session does already, rather than being a message of its own."""
+    working = row.current is not None and row.status is not SessionStatus.HELD
+    if new.kind is InputKind.FOLLOW_UP:
+        return working or row.queued > 0
+    return new.kind is InputKind.STEER and working
 
 
 def create(
@@ -92,7 +103,7 @@ def _attach(connection: apsw.Connection, node: Node, row: SessionRow, turn: Turn
     if turn.digest != new.digest:
         raise IdempotencyConflict(new.id, new.key or "")
     if turn.status is TurnStatus.HELD:
-        unhold(connection, row, [turn.turn])
+        inbox_moves.unhold(connection, row, [turn.turn])
         turn.status = TurnStatus.QUEUED
     return Accepted(Acceptance.ATTACHED, row, turn, orphaned=node.orphaned(row))
 
@@ -122,16 +133,8 @@ def _open(
 
 
 def _line_up(connection: apsw.Connection, node: Node, row: SessionRow, new: NewInput, *, created: bool) -> Accepted:
-    row.turns += 1
-    turn = rows.new_turn(row.turns, new)
-    position = one(connection, "line_up", row.title, row.turns, new.now, row.key)[0]
-    connection.execute(SQL["insert_turn"], (row.key, *rows.turn_values(turn)))
-    connection.execute(SQL["insert_input"], (row.key, position, turn.turn, new.body, new.text))
-    row.queued += 1
-    if row.status in {SessionStatus.IDLE, SessionStatus.HELD}:
-        row.status = SessionStatus.QUEUED
-    row.active = max(row.active, new.now)
-    return Accepted(Acceptance.QUEUED, row, turn, created=created, orphaned=node.orphaned(row))
+    turn, position = inbox_moves.line_up(connection, row, new, InputKind.MESSAGE)
+    return Accepted(Acceptance.QUEUED, row, turn, created=created, orphaned=node.orphaned(row), position=position)
 
 
 # ------------------------------------------------------------------------------------------------------ owning, writing
@@ -164,13 +167,15 @@ def append(connection: apsw.Connection, node: Node, write: Append) -> Appended:
     """See SessionStore.append."""
     row, entries = write.session, write.entries
     spoken = sum(entry.kind in MESSAGE_KINDS for entry in entries)
-    final = write.end is not None and write.end.status.final
-    found = one(
-        connection, "step_to_end" if final else "step", len(entries), spoken, write.usage, write.now,
-        row.key, write.fence, node.number, write.version, write.turn,
-    )  # fmt: skip
+    completes = write.end is not None and write.end.status is TurnStatus.COMPLETED
+    place = (row.key, write.fence, node.number, write.version, write.turn)
+    name = "step_to_end" if completes else "step"
+    found = one(connection, name, len(entries), spoken, write.usage, write.now, len(write.taken), *place)
     if found is None:
+        if completes and one(connection, "still_said", *place):
+            return Appended(write.version, refused=True)
         raise OwnershipLost(row.id)
+    queued, held, steers = found
     for seq, entry in enumerate(entries, write.version + 1):
         log(connection, row, seq, entry, write.now)
     for call in write.started:
@@ -179,15 +184,17 @@ def append(connection: apsw.Connection, node: Node, write: Append) -> Appended:
         )
     for effect in write.finished:
         connection.execute(SQL["finish_effect"], (effect.status.value, row.key, effect.seq, effect.index))
+    for position in write.taken:
+        connection.execute(SQL["take_steer"], (row.key, position))
     version = write.version + len(entries)
     if write.asked:
-        return _wait(connection, node, write, version, queued=found[0], held=found[1])
+        return _wait(connection, node, write, version, queued=queued, held=held)
     if write.end is not None:
-        return _end(connection, node, write, version, queued=found[0], held=found[1])
+        return _end(connection, node, write, version, queued=queued, held=held, steers=steers)
     if write.attempts is not None or write.turn_usage is not None:
         connection.execute(SQL["attempt"], (write.attempts, write.turn_usage, row.key, write.turn))
     asked = one(connection, "cancel_asked", row.key, write.turn) is not None
-    return Appended(version, cancel_requested=asked)
+    return Appended(version, cancel_requested=asked, steers=steers)
 
 
 def _wait(connection: apsw.Connection, node: Node, write: Append, version: int, *, queued: int, held: int) -> Appended:
@@ -212,7 +219,9 @@ def _wait(connection: apsw.Connection, node: Node, write: Append, version: int, 
     return Appended(version, asked=asked, tail=tail)
 
 
-def _end(connection: apsw.Connection, node: Node, write: Append, version: int, *, queued: int, held: int) -> Appended:
+def _end(
+    connection: apsw.Connection, node: Node, write: Append, version: int, *, queued: int, held: int, steers: int
+) -> Appended:
     key, end = write.session.key, write.end or TurnEnd(TurnStatus.FAILED)
     final = end.status.final
     ended = (write.now, version) if final else (None, None)
@@ -223,125 +232,40 @@ def _end(connection: apsw.Connection, node: Node, write: Append, version: int, *
     if end.status is TurnStatus.HELD:
         connection.execute(SQL["hold_turns"], (key,))
         connection.execute(SQL["hold_line"], (key,))
-        queued, held = 0, queued + held
-        connection.execute(SQL["line_changed"], (queued, held, SessionStatus.HELD.value, write.now, key))
+        queued, held, steers = 0, queued + held + steers, 0
+    elif end.status in {TurnStatus.FAILED, TurnStatus.CANCELLED} and (queued or steers):
+        queued, held, steers = inbox_moves.hold_said(connection, key, queued, held, steers)
     if final and queued:
         row = rows.session(one(connection, "session_by_key", key))
+        row.queued, row.held, row.steers = queued, held, steers
+        connection.execute(SQL["line_changed"], (queued, held, steers, row.status.value, write.now, key))
         return Appended(version, next=_open_next(connection, node, row, version, write.now))
-    if not final:
-        status = status_of(end.status, queued, held)
-        connection.execute(SQL["release"], (write.turn, status.value, key))
+    if end.status is not TurnStatus.COMPLETED:
+        current = None if final else write.turn
+        status = status_of(None if final else end.status, queued, held)
+        connection.execute(SQL["line_changed"], (queued, held, steers, status.value, write.now, key))
+        connection.execute(SQL["release"], (current, status.value, key))
     return Appended(version)
 
 
 def _open_next(connection: apsw.Connection, node: Node, row: SessionRow, known: int, now: int) -> Acquired:
-    line, number, body, text = one(connection, "next_input", row.key)
-    connection.execute(SQL["take_input"], (line,))
-    connection.execute(SQL["open_queued"], (number, node.number, now, row.key))
+    (number,) = one(connection, "next_input", row.key)
+    inputs: list[Any] = connection.execute(SQL["inputs_of"], (row.key, number)).fetchall()
+    connection.execute(SQL["take_inputs"], (row.key, number))
+    connection.execute(SQL["open_queued"], (number, len(inputs), node.number, now, row.key))
     row.version += 1
     row.fence += 1
     row.messages += 1
-    row.queued -= 1
+    row.queued -= len(inputs)
     row.owner, row.current, row.status, row.active = node.number, number, SessionStatus.RUNNING, max(row.active, now)
     connection.execute(SQL["start_turn"], (now, row.version, row.key, number))
+    body, text = coalesced(inputs)
     entry = Entry(row.version, EntryKind.TURN_OPENED, number, body, text, now)
     tail = [*_tail(connection, row, known), entry]
     log(connection, row, row.version, entry, now)
     turn = rows.turn(one(connection, "turn", row.key, number))
     calls = _open_calls(connection, row)
     return Acquired(row, turn, tail, continued=False, interrupted=False, open_calls=calls)
-
-
-# --------------------------------------------------------------------------------------------------- by anybody's hand
-
-
-def request_cancel(
-    connection: apsw.Connection, node: Node, user: str, id: str, turn: int | None, *, clear: bool, now: int
-) -> Cancelled:
-    """See SessionStore.request_cancel."""
-    row = rows.find(connection, user, id)
-    if turn is not None and one(connection, "turn", row.key, turn) is None:
-        raise TurnNotFound(id, turn)
-    inbox: list[Any] = connection.execute(SQL["inbox"], (row.key,)).fetchall()
-    line = [item[1] for item in inbox if item[4] == "queued"]
-    chosen = turn if turn is not None else row.current or (line[0] if line else None)
-    wanted = [chosen] if chosen is not None else []
-    if clear and row.current and row.status in {SessionStatus.QUEUED, SessionStatus.HELD}:
-        wanted.append(row.current)  # it was in line or held before, and is in the history already
-    if clear:
-        wanted += [item[1] for item in inbox]
-    done, running = [], None
-    for number in dict.fromkeys(wanted):
-        status = rows.turn(one(connection, "turn", row.key, number)).status
-        if status is TurnStatus.RUNNING and not node.may_take(row):
-            connection.execute(SQL["ask_cancel"], (row.key, number))
-            running = number
-        elif not status.final:
-            _end_unowned(connection, row, number, TurnEnd(TurnStatus.CANCELLED, CANCELLED), now)
-            done.append(number)
-    return Cancelled(row, done, running)
-
-
-def resume(connection: apsw.Connection, user: str, id: str) -> Sequence[int]:
-    """See SessionStore.resume."""
-    row = rows.find(connection, user, id)
-    held = [number for (number,) in connection.execute(SQL["held_turns"], (row.key,))]
-    unhold(connection, row, held)
-    return held
-
-
-def discard(connection: apsw.Connection, user: str, id: str, turn: int | None, now: int) -> Sequence[int]:
-    """See SessionStore.discard."""
-    row = rows.find(connection, user, id)
-    if turn is not None and one(connection, "turn", row.key, turn) is None:
-        raise TurnNotFound(id, turn)
-    held = [number for (number,) in connection.execute(SQL["held_turns"], (row.key,)) if turn in {None, number}]
-    for number in held:
-        _end_unowned(connection, row, number, TurnEnd(TurnStatus.CANCELLED, DISCARDED), now)
-    return held
-
-
-def unhold(connection: apsw.Connection, row: SessionRow, held: Sequence[int]) -> None:
-    """Put held turns back in line."""
-    for number in held:
-        connection.execute(SQL["unhold_turn"], (row.key, number))
-        if one(connection, "unhold_input", row.key, number):
-            row.held -= 1
-            row.queued += 1
-    if held:
-        current = TurnStatus(row.status.value) if row.current is not None else None
-        _settle(connection, row, TurnStatus.QUEUED if row.current in held else current, row.active)
-
-
-def _end_unowned(connection: apsw.Connection, row: SessionRow, number: int, end: TurnEnd, now: int) -> None:
-    """End a turn that no live node runs; one that was in the history says so there. What it used stays."""
-    end = replace(end, usage=rows.turn(one(connection, "turn", row.key, number)).usage)
-    ended_seq = None
-    if row.current == number:
-        if row.status is SessionStatus.WAITING:
-            why = ApprovalStatus.SUPERSEDED if end.reason == SUPERSEDED else ApprovalStatus.CANCELLED
-            connection.execute(SQL["close_questions"], (why.value, now, row.key))
-        connection.execute(SQL["end_current"], (row.key,))
-        row.version += 1
-        row.fence += 1
-        row.current, row.owner, ended_seq = None, None, row.version
-        log(
-            connection, row, row.version, Entry(0, EntryKind.TURN_ENDED, number, ended_body(end), end.reason or ""), now
-        )
-    connection.execute(
-        SQL["end_turn"], (end.status.value, now, end.reason, end.usage, ended_seq, None, row.key, number)
-    )
-    if dropped := one(connection, "drop_input", row.key, number):
-        row.held -= dropped[0] == "held"
-        row.queued -= dropped[0] == "queued"
-    current = TurnStatus(row.status.value) if row.current is not None else None
-    row.active = max(row.active, now)
-    _settle(connection, row, current, now)
-
-
-def _settle(connection: apsw.Connection, row: SessionRow, current: TurnStatus | None, now: int) -> None:
-    row.status = status_of(current, row.queued, row.held)
-    connection.execute(SQL["line_changed"], (row.queued, row.held, row.status.value, now, row.key))
 
 
 def _stale(row: SessionRow, claim: Claim) -> bool:

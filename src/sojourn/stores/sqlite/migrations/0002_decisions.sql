@@ -46,3 +46,6 @@ CREATE INDEX remembered_session ON remembered (session, since) WHERE session IS 
 -- Calls that wait for a person have no result either.
 DROP INDEX effects_open;
 CREATE INDEX effects_open ON effects (session, seq, call) WHERE status IN ('started', 'intended');
+
+-- Inputs in line that are said into the current turn: inbox.kind 'steer'. They are not counted in `queued`.
+ALTER TABLE sessions ADD COLUMN steers INTEGER NOT NULL DEFAULT 0;
