@@ -18,7 +18,7 @@ from sojourn import Sojourn
 from sojourn.abc import ModelResponded, ModelRetried, TextDelta
 from sojourn.engine.agent import EngineOptions, PydanticAIEngine
 from sojourn.engine.retrying import LONGEST_WAIT, RequestFailed, Retries
-from sojourn.errors import InvalidInput, ModelFailed, ModelRequestLimit, SojournError, TurnFailed
+from sojourn.errors import InvalidInput, ModelFailed, ModelRequestLimit, PromptFailed, SojournError, TurnFailed
 from sojourn.records import Event, EventKind, Role, TurnStatus, Usage
 from sojourn.sessions.runtime import Runtime
 from sojourn.testing import FakeClock
@@ -333,7 +333,9 @@ async def test_a_refused_answer_is_asked_for_again_with_the_same_feedback() -> N
 
 
 async def test_what_is_no_failure_of_the_provider_is_not_repeated_and_not_dressed_up() -> None:
-    for error in (UserError("the agent is wrong"), ValueError("x"), ModelRequestLimit(1)):
+    late = PromptFailed("files", "the share did not answer")
+    late.__cause__ = TimeoutError()
+    for error in (UserError("the agent is wrong"), ValueError("x"), late):
         core = Core(PydanticAIEngine(Agent(Script(error, "never"))))
         with pytest.raises(type(error)) as raised:
             await core.send("a")

@@ -10,7 +10,7 @@ from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError, ModelQuotaExce
 
 from sojourn.abc import ModelRetried
 from sojourn.engine.failures import Passing, passing_failure
-from sojourn.errors import ModelFailed, without_secrets
+from sojourn.errors import ModelFailed, SojournError, without_secrets
 from sojourn.records import Usage
 
 #: Seconds before the second try and at most before a later one, each with up to a half taken off by chance, so that the
@@ -57,7 +57,7 @@ class Retries:
     def after(self, failed: RequestFailed) -> ModelRetried:
         """What to do after a failure; raises ModelFailed, or the error itself where it is none of the provider's."""
         error = failed.error
-        passing = passing_failure(error)
+        passing = None if isinstance(error, SojournError) else passing_failure(error)
         if passing is None:
             if (refused := refusal(error)) is None:
                 raise error
