@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import uvicorn
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from pydantic_ai import RunContext
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.toolsets import AbstractToolset
@@ -110,6 +110,12 @@ class Web:
                 self.cancelled.append(name)
                 raise
             return f"waited for {name}"
+
+        @server.tool()
+        async def grow(name: str, context: Context[Any, Any]) -> str:
+            server.add_tool(lambda: name, name=name)
+            await context.session.send_tool_list_changed()
+            return "grown"
 
         return server
 

@@ -17,7 +17,7 @@ from pydantic_ai.exceptions import ToolFailed
 
 from sojourn.config.schema import HTTPServer, SSEServer
 from sojourn.engine.mcp import MCPServers
-from sojourn.engine.mcp_link import REFUSED, Pace
+from sojourn.engine.mcp_link import NOT_SENT, REFUSED, Pace
 from sojourn.errors import MCPServerUnavailable
 from tests.engine.mcp_core import QUICK, Used, Web, until, using
 
@@ -42,7 +42,7 @@ def web(request: pytest.FixtureRequest) -> Web:
 
 async def test_tools_are_called_over_http_with_the_configured_headers(web: Web, tmp_path: Path) -> None:
     async with web.running(), using({"web": web.server()}, tmp_path) as used:
-        assert await used.names() == ["mcp--web--echo", "mcp--web--wait"]
+        assert await used.names() == ["mcp--web--echo", "mcp--web--wait", "mcp--web--grow"]
         assert await used.call("mcp--web--echo", words="hi") == "hi"
         assert await asyncio.gather(*(used.call("mcp--web--echo", words=str(i)) for i in range(20))) == [
             str(i) for i in range(20)
@@ -97,6 +97,28 @@ async def test_a_server_that_comes_late_is_found(web: Web, tmp_path: Path, caplo
         "MCP server web is missing",
         "MCP server web is back",
     ]
+
+
+async def test_a_changed_list_of_tools_is_seen(web: Web, tmp_path: Path) -> None:
+    async with web.running(), using({"web": web.server()}, tmp_path) as used:
+        link = used.servers._links["web"]
+        await used.call("mcp--web--grow", name="extra")
+        await until(lambda: link.version == 2)
+        assert "mcp--web--extra" in await used.names()
+
+
+async def test_a_call_to_a_server_that_has_ended_is_not_sent(web: Web, tmp_path: Path) -> None:
+    async with web.running():
+        used = await _opened(web, tmp_path)
+        run = await used.run()
+    if web.kind == "sse":
+        # A connection that ends while a call is about to use it leaves open whether it got through.
+        await until(lambda: not used.servers._links["web"].up)
+    try:
+        with pytest.raises(ToolFailed, match=NOT_SENT):
+            await used.call("mcp--web--echo", run, words="nobody")
+    finally:
+        await used.servers.close()
 
 
 async def test_calls_that_run_when_the_server_ends_fail_with_an_unknown_outcome(web: Web, tmp_path: Path) -> None:
