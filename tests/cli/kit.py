@@ -1,10 +1,11 @@
-"""What the tests of the command share: a database to look at, the command in this process, in another, in a terminal."""
+"""What the tests of the command share: the command in this process, in another, and in a terminal."""
 
 from __future__ import annotations
 
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from sojourn.cli.app import app
 
 COMMAND = [sys.executable, "-c", "from sojourn.cli.app import main; main()"]
+#: The same, to which Ctrl-C that is typed comes as a signal.
+IN_TERMINAL = [sys.executable, "-c", f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {COMMAND[2]}"]
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -50,7 +52,12 @@ class Terminal:
     """A process in a terminal of its own."""
 
     def __init__(self, process: subprocess.Popen[bytes], handle: int) -> None:
-        self.process, self._handle, self.seen = process, handle, ""
+        self.process, self._handle, self.raw = process, handle, ""
+
+    @property
+    def seen(self) -> str:
+        """What was shown, without its colours."""
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.raw)
 
     def wait_for(self, text: str) -> str:
         """All that was shown when this is."""
@@ -75,21 +82,20 @@ class Terminal:
             found = os.read(self._handle, 65536) if ready else b""
         except OSError:  # nobody holds the other end any more
             found = b""
-        self.seen += found.decode().replace("\r\n", "\n")
+        self.raw += found.decode().replace("\r\n", "\n")
         return bool(found)
 
 
 @contextmanager
 def terminal(
-    home: Path, *arguments: str, columns: int = 80, where: Path | None = None, more: Mapping[str, str] | None = None
+    home: Path, *arguments: str, columns: int = 80, more: Mapping[str, str] | None = None
 ) -> Iterator[Terminal]:
     """The command in a terminal of that width."""
     ours, theirs = pty.openpty()
     known = environment(home, COLUMNS=str(columns), LINES="40", **(more or {}))
     process = subprocess.Popen(
-        [*COMMAND, *arguments], env=known, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, cwd=where,
-        preexec_fn=_take_terminal,
-    )  # fmt: skip
+        [*IN_TERMINAL, *arguments], env=known, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
     os.close(theirs)
     try:
         yield Terminal(process, ours)
@@ -98,14 +104,6 @@ def terminal(
             process.kill()
         process.wait()
         os.close(ours)
-
-
-def _take_terminal() -> None:
-    """So that Ctrl-C, typed, reaches the process as a signal."""
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def ids(sessions: Sequence[Mapping[str, Any]]) -> list[str]:

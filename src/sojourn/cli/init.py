@@ -131,8 +131,8 @@ def _variable(answers: Answers, proposed: str, ask: Ask) -> str:
 
 
 def _is_name(text: str) -> bool:
-    """Whether it names a variable; some keys could be names too."""
-    return _VARIABLE.fullmatch(text) is not None and without_secrets(text) == text
+    """Whether it names a variable; a key could be a name too, but is seldom in capitals."""
+    return _VARIABLE.fullmatch(text) is not None and (text.isupper() or without_secrets(text) == text)
 
 
 def _wrong(option: str, found: str, expected: str, given: str | None) -> None:
