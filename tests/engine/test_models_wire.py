@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -37,6 +37,7 @@ DIALECTS = [
     Dialect("openai-compatible", "m", wire.chat_text, wire.chat_call, "/v1/chat/completions"),
     Dialect("openai", "gpt-5", wire.responses_text, wire.responses_call, "/v1/responses", "https://api.openai.com"),
     Dialect("anthropic", "claude-opus-5", wire.anthropic_text, wire.anthropic_call, "/v1/messages"),
+    Dialect("groq", "llama-3.3-70b-versatile", wire.chat_text, wire.chat_call, "/openai/v1/chat/completions"),
 ]
 
 
@@ -148,6 +149,22 @@ async def test_a_stream_that_is_cut_may_pass(model: Model[Any], dialect: Dialect
     assert len(server.requests) == 1
 
 
+async def test_a_stream_that_is_closed_before_it_has_ended_is_cut(
+    model: Model[Any], dialect: Dialect, server: WireServer
+) -> None:
+    server.says(replace(dialect.text("Once ", "upon ", cut=True), cut=False))
+    passing = passing_failure(await failure(model))
+    assert passing is not None
+    assert passing.reason == "the connection to the model's provider was lost"
+    assert len(server.requests) == 1
+
+
+async def test_the_end_of_a_stream_may_come_in_pieces(model: Model[Any], dialect: Dialect, server: WireServer) -> None:
+    whole = "".join(dialect.text("It ", "is.").events)
+    server.says(Reply(events=[whole[at : at + 7] for at in range(0, len(whole), 7)]))
+    await ask(model)
+
+
 async def test_a_server_that_is_not_there_may_come(model: Model[Any], server: WireServer) -> None:
     client(model).base_url = "http://127.0.0.1:1/v1"
     passing = passing_failure(await failure(model))
@@ -155,7 +172,7 @@ async def test_a_server_that_is_not_there_may_come(model: Model[Any], server: Wi
     assert passing.reason == "the model's provider could not be reached"
 
 
-@pytest.mark.parametrize("dialect", DIALECTS[2:], indirect=True, ids=["anthropic"])
+@pytest.mark.parametrize("dialect", DIALECTS[2:3], indirect=True, ids=["anthropic"])
 async def test_an_overload_inside_an_answer_may_pass(model: Model[Any], server: WireServer) -> None:
     server.says(wire.anthropic_overloaded())
     passing = passing_failure(await failure(model))

@@ -17,7 +17,8 @@ from pydantic_ai.providers.openrouter import OpenRouterProvider
 from pydantic_ai.settings import ModelSettings
 
 from sojourn.config.schema import LLM
-from sojourn.engine.providers.common import NO_KEY, new_client, optional_key, owning, required_key, required_url
+from sojourn.engine.providers.common import NO_KEY, optional_key, owning, required_key, required_url
+from sojourn.engine.providers.streams import new_noticing_client
 from sojourn.engine.wire import PlainClient
 
 OPENAI = "https://api.openai.com/v1"
@@ -59,7 +60,7 @@ def _openai(llm: LLM, settings: ModelSettings) -> Model[Any]:
 
 
 def _client(key: str, url: str) -> AsyncOpenAI:
-    client = PlainClient(api_key=key, base_url=url, max_retries=0, http_client=new_client())
+    client = PlainClient(api_key=key, base_url=url, max_retries=0, http_client=new_noticing_client())
     # From OPENAI_ORG_ID, OPENAI_PROJECT_ID, OPENAI_ADMIN_KEY, OPENAI_WEBHOOK_SECRET and OPENAI_CUSTOM_HEADERS.
     client.organization = client.project = client.admin_api_key = client.webhook_secret = None
     client._custom_headers = {}  # noqa: SLF001 - there is no argument that keeps the variable's out
@@ -68,4 +69,4 @@ def _client(key: str, url: str) -> AsyncOpenAI:
 
 
 def _owned(provider: Provider[AsyncOpenAI], client: AsyncOpenAI) -> Provider[AsyncOpenAI]:
-    return owning(provider, client._client, new_client)  # noqa: SLF001 - the pool that it was given
+    return owning(provider, client._client, new_noticing_client)  # noqa: SLF001 - the pool that it was given
