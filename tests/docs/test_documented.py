@@ -62,8 +62,15 @@ def methods(owner: type[Any]) -> dict[str, Callable[..., Any]]:
 
 
 def commands() -> dict[str, Any]:
-    root = typer.main.get_command(app)
-    return {"": root, **vars(root)["commands"]}
+    found: dict[str, Any] = {}
+
+    def collect(command: Any, *words: str) -> None:
+        found[" ".join(words)] = command
+        for name, child in getattr(command, "commands", {}).items():
+            collect(child, *words, name)
+
+    collect(typer.main.get_command(app))
+    return found
 
 
 @pytest.mark.parametrize("error", [*errors_of(SojournError)], ids=lambda error: error.code)
