@@ -22,12 +22,14 @@ from pydantic_ai.messages import (
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls, FunctionModel
 
 from sojourn.abc import (
+    ApprovalRow,
     Engine,
     Entry,
     FeedbackGiven,
     ModelResponded,
     Run,
     RunFinished,
+    RunPaused,
     Step,
     TextDelta,
     ToolFinished,
@@ -116,19 +118,22 @@ class Core:
         if isinstance(step, ModelResponded | ToolFinished | FeedbackGiven):
             self.put(KINDS[type(step)], step.body, step.text)
 
-    def run(self) -> Run:
-        return Run(session=session(self.id), turn=self.turn, attempt=1, history=self.history)
+    def run(self, decided: Sequence[ApprovalRow] = ()) -> Run:
+        return Run(session=session(self.id), turn=self.turn, attempt=1, history=self.history, decided=decided)
 
-    async def go(self, stop: Callable[[Step], bool] = lambda _: False) -> list[Step]:
+    async def go(
+        self, stop: Callable[[Step], bool] = lambda _: False, decided: Sequence[ApprovalRow] = ()
+    ) -> list[Step]:
         """Run the open turn, up to and with the step at which the process is to stop."""
         steps: list[Step] = []
-        async with aclosing(self.engine.run(self.run())) as run:
+        async with aclosing(self.engine.run(self.run(decided))) as run:
             async for step in run:
                 self.store(step)
                 steps.append(step)
                 if stop(step):
                     return steps
-        self.put(EntryKind.TURN_ENDED)
+        if not of(steps, RunPaused):
+            self.put(EntryKind.TURN_ENDED)
         return steps
 
     async def send(self, text: str, body: str = "{}") -> list[Step]:

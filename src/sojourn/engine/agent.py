@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -14,16 +14,16 @@ from pydantic_ai.capabilities import AbstractCapability, ReinjectSystemPrompt
 from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.run import AgentRun
 
-from sojourn.abc import DepsFactory, Engine, Entry, History, ModelResponded, Run, Step, ToolFinished
+from sojourn.abc import ApprovalRow, Ask, DepsFactory, Engine, Entry, History, ModelResponded, Run, Step, ToolFinished
 from sojourn.clock import Clock, SystemClock
 from sojourn.engine import codec
 from sojourn.engine.guard import Guard
 from sojourn.engine.history import PydanticAIHistory
+from sojourn.engine.questions import Verdicts, asks_of, verdicts
 from sojourn.engine.retrying import RequestFailed, Retries
 from sojourn.engine.servers import Connections
 from sojourn.engine.shown import shown
 from sojourn.engine.steps import unknown_result
-from sojourn.engine.supported import check_supported
 from sojourn.engine.turn import TurnDriver, final
 from sojourn.engine.view import View
 from sojourn.errors import InvalidInput
@@ -60,7 +60,7 @@ class EngineOptions:
 
 
 class PydanticAIEngine(Engine):
-    """Runs turns of a pydantic-ai agent; raises AgentUnsupported for one that needs what this version cannot do."""
+    """Runs turns of a pydantic-ai agent."""
 
     def __init__(
         self,
@@ -72,7 +72,6 @@ class PydanticAIEngine(Engine):
     ) -> None:
         if not isinstance(agent, Agent):
             raise InvalidInput("agent", agent, "a pydantic_ai.Agent, or an Engine")
-        check_supported(agent)
         if agent.name is None:
             # Else pydantic-ai looks for a name in the variables of whoever calls it.
             agent.name = "sojourn"
@@ -86,7 +85,6 @@ class PydanticAIEngine(Engine):
         self._connections: Connections | None = None
 
     async def open(self) -> None:
-        check_supported(self._agent)
         self._connections = Connections(self._agent.toolsets, self._agent.model)
         await self._connections.open()
 
@@ -100,11 +98,11 @@ class PydanticAIEngine(Engine):
 
     async def run(self, run: Run) -> AsyncGenerator[Step]:
         history = _ours(run.history)
-        _check_runnable(history)
+        decided = _verdicts(history, run.decided)
         deps, retries = await self._make_deps(run.session), Retries(self._options.model_retries)
         while True:
             try:
-                async with aclosing(self._run_agent(run.session, history, deps)) as steps:
+                async with aclosing(self._run_agent(run.session, history, deps, decided)) as steps:
                     async for step in steps:
                         if isinstance(step, ModelResponded):
                             retries.answered()
@@ -117,15 +115,17 @@ class PydanticAIEngine(Engine):
             yield again
             await self._clock.sleep(again.wait)
             # As after a crash: the history has all that was stored, and nothing of it is done twice.
-            _check_runnable(history)
+            decided = _verdicts(history, run.decided)
 
-    async def _run_agent(self, session: Session, history: PydanticAIHistory, deps: Any) -> AsyncGenerator[Step]:
+    async def _run_agent(
+        self, session: Session, history: PydanticAIHistory, deps: Any, decided: Verdicts
+    ) -> AsyncGenerator[Step]:
         """One run from where the history ends; raises RequestFailed where the model gave no answer."""
         driver: TurnDriver | None = None
-        guard = Guard()
+        guard = Guard(decided.allowed)
         try:
-            async with self._iter(session, history, deps, guard) as agent_run:
-                driver = TurnDriver(agent_run, history, self._max_requests)
+            async with self._iter(session, history, deps, guard, decided) as agent_run:
+                driver = TurnDriver(agent_run, history, self._max_requests, decided)
                 async with aclosing(driver.steps()) as steps:
                     async for step in steps:
                         yield step
@@ -141,9 +141,14 @@ class PydanticAIEngine(Engine):
             yield final(driver.answer)
         if driver.finished is not None:
             yield driver.finished
+        if driver.paused is not None:
+            yield driver.paused
 
     def unknown(self, history: History, call: Effect) -> ToolFinished:
         return unknown_result(_ours(history), call)
+
+    def asks(self, history: History, calls: Sequence[Effect]) -> Sequence[Ask]:
+        return asks_of(_ours(history).calls, [call.index for call in calls])
 
     def interrupted(self, text: str) -> str:
         body, _ = codec.dump_response(ModelResponse(parts=[TextPart(content=text)], state="interrupted"))
@@ -159,11 +164,12 @@ class PydanticAIEngine(Engine):
         return await made if inspect.isawaitable(made) else made
 
     def _iter(
-        self, session: Session, history: PydanticAIHistory, deps: Any, guard: Guard
+        self, session: Session, history: PydanticAIHistory, deps: Any, guard: Guard, decided: Verdicts
     ) -> AbstractAsyncContextManager[AgentRun[Any, Any]]:
         # Limits and no `usage=` or `conversation=`: with those a limit of one run becomes one of the session's life.
         return self._agent.iter(
             message_history=history.messages(self._options.max_input_tokens),
+            deferred_tool_results=decided.results,
             conversation_id=session.id,
             deps=deps,
             usage_limits=self._limits,
@@ -189,12 +195,17 @@ def _ours(history: History) -> PydanticAIHistory:
     return history
 
 
-def _check_runnable(history: PydanticAIHistory) -> None:
-    """Refuse what pydantic-ai would not: to run calls a second time that may have been run before."""
-    if history.unanswered:
-        raise ValueError(f"calls {list(history.unanswered)} of the last response have no result")
+def _verdicts(history: PydanticAIHistory, decided: Sequence[ApprovalRow]) -> Verdicts:
+    """The verdicts that are left to carry out.
+
+    Refuses what pydantic-ai would not: to run calls that may have been run before.
+    """
+    left = set(history.unanswered) - {row.index for row in decided}
+    if left:
+        raise ValueError(f"calls {sorted(left)} of the last response have no result")
     if history.last is None:
         raise ValueError("the history is empty: there is nothing to answer")
+    return verdicts(history.calls, history.unanswered, decided)
 
 
 def _retries(agent: Agent[Any, Any]) -> AgentRetries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic_ai import Agent, RunContext
@@ -11,7 +12,7 @@ from pydantic_ai.toolsets import AbstractToolset
 from sojourn.config.configuration import Configuration
 from sojourn.config.schema import Permissions
 from sojourn.engine.agent import EngineOptions, PydanticAIEngine
-from sojourn.engine.models import build_model, model_settings
+from sojourn.engine.models import build_model
 from sojourn.engine.prompts import system_prompt
 
 
@@ -32,7 +33,6 @@ class ConfiguredEngine(PydanticAIEngine):
             build_model(described.llm),
             name=configuration.name,
             instructions=system_prompt(described.system_prompt, base=base),
-            model_settings=model_settings(described.llm),
             toolsets=toolsets,
         )
         options = EngineOptions(
@@ -66,10 +66,11 @@ def permitted(toolset: AbstractToolset[Any], permissions: Permissions) -> Abstra
         return toolset
     allowed = frozenset(permissions.tool_policies.always_allow)
 
-    def needs_approval(_ctx: RunContext[Any], tool: ToolDefinition, _args: dict[str, Any]) -> bool:
-        return not is_allowed(tool.name, allowed)
+    # In the definition and not when a call is run: what waits for a person is known before anything runs.
+    def mark(_ctx: RunContext[Any], tools: list[ToolDefinition]) -> list[ToolDefinition]:
+        return [tool if is_allowed(tool.name, allowed) else replace(tool, kind="unapproved") for tool in tools]
 
-    return toolset.approval_required(needs_approval)
+    return toolset.prepared(mark)
 
 
 def is_allowed(tool: str, allowed: frozenset[str]) -> bool:

@@ -1,16 +1,23 @@
-"""What is added to every run: a tool's failure is told to the model, and what needs a person is answered for them."""
+"""What is added to every run: a tool's failure is told to the model, and what needs a person is left to people."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 from pydantic import ValidationError
 from pydantic_ai import RunContext
-from pydantic_ai.capabilities import AbstractCapability, WrapModelRequestHandler, WrapRunHandler
+from pydantic_ai.capabilities import (
+    AbstractCapability,
+    CombinedCapability,
+    WrapModelRequestHandler,
+    WrapperCapability,
+    WrapRunHandler,
+)
 from pydantic_ai.exceptions import (
     ApprovalRequired,
     CallDeferred,
@@ -26,11 +33,11 @@ from pydantic_ai.run import AgentRunResult
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolDefinition, ToolDenied
 from pydantic_ai.toolsets import AbstractToolset
 
+from sojourn.engine.questions import ASKED_AGAIN
 from sojourn.engine.servers import tolerant
 
 _log = logging.getLogger(__name__)
 
-NEEDS_APPROVAL = "This call needs a person's approval, which this version of Sojourn cannot ask for; it was not run."
 NEEDS_OTHERS = "This call is to be done outside of the agent, which this version of Sojourn cannot do; it was not run."
 
 #: What a hook or a validator raises to steer the run, rather than because it broke.
@@ -50,6 +57,8 @@ _STEERING = (
 class Guard(AbstractCapability[Any]):
     """Keeps one tool's trouble from ending the turn; one for each run."""
 
+    #: The ids of calls that people have allowed.
+    allowed: Collection[str] = frozenset()
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set, init=False, repr=False)
 
     async def wrap_run(self, ctx: RunContext[Any], *, handler: WrapRunHandler) -> AgentRunResult[Any]:
@@ -123,14 +132,25 @@ class Guard(AbstractCapability[Any]):
     async def handle_deferred_tool_calls(
         self, ctx: RunContext[Any], *, requests: DeferredToolRequests
     ) -> DeferredToolResults | None:
-        # Not `ToolDenied` for both: nobody decided anything about a call that is to be done elsewhere.
+        # The other calls that need approval end the run, and people are asked. One that asks whatever was decided
+        # would be asked about for ever, and without a person where the approval is remembered.
+        ids = [call.tool_call_id for call in requests.approvals]
         return DeferredToolResults(
-            approvals={call.tool_call_id: ToolDenied(NEEDS_APPROVAL) for call in requests.approvals},
+            approvals={call_id: ToolDenied(ASKED_AGAIN) for call_id in ids if call_id in self.allowed},
             calls={call.tool_call_id: ToolFailed(NEEDS_OTHERS) for call in requests.calls},
         )
 
     def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any] | None:
         return toolset.visit_and_replace(tolerant)
+
+
+def others_decide(capability: AbstractCapability[Any]) -> bool:
+    """Whether the agent itself may decide about calls that need approval: then they may be run without a question."""
+    found: list[Any] = []
+    capability.apply(found.append)
+    neutral = (Guard, CombinedCapability, WrapperCapability)
+    undecided = AbstractCapability.handle_deferred_tool_calls
+    return any(type(one).handle_deferred_tool_calls is not undecided for one in found if not isinstance(one, neutral))
 
 
 def _failed(call: ToolCallPart, error: Exception) -> ToolFailed:

@@ -28,12 +28,13 @@ from pydantic_ai.messages import (
 from sojourn.abc import Call, ModelResponded, RunFinished, ToolFinished
 from sojourn.engine import codec
 from sojourn.engine.history import PydanticAIHistory, calls_of
-from sojourn.records import Effect, Usage
+from sojourn.records import Effect, EffectStatus, Usage
 
 UNKNOWN = (
     "The outcome of this call is unknown: it was started, and cut off before a result was stored. "
     "It may or may not have happened; check before you do it again."
 )
+UNDECIDED = "This call was not run: it needs a person's approval, and nobody decided about it."
 
 #: What OpenAI accepts as the length of a call's id.
 _MAX_CALL_ID = 40
@@ -79,14 +80,14 @@ def make_call_ids_unique(response: ModelResponse, taken: Callable[[str], bool]) 
     response.parts = parts
 
 
-def responded(response: ModelResponse) -> ModelResponded:
+def responded(response: ModelResponse, is_gated: Callable[[ToolCallPart], bool]) -> ModelResponded:
     """The step that says what the model responded; not final."""
     body, text = codec.dump_response(response)
     return ModelResponded(
         body=body,
         text=text,
         calls=[
-            Call(index=index, tool=call.tool_name, digest=_digest(call))
+            Call(index=index, tool=call.tool_name, digest=digest(call.args), gated=is_gated(call))
             for index, call in enumerate(calls_of(response))
         ],
         model=model_of(response),
@@ -119,12 +120,13 @@ def tool_finished(index: int, part: ToolReturnPart, *, response: int | None = No
 
 
 def unknown_result(history: PydanticAIHistory, call: Effect) -> ToolFinished:
-    """The result of a call of the history's last response that was started and whose outcome nobody knows."""
+    """The result of a call of the history's last response that nobody allowed, or whose outcome nobody knows."""
     if call.index >= len(history.calls):
         raise ValueError(f"the last response has no call {call.index}")
     asked = history.calls[call.index]
+    content = UNDECIDED if call.status is EffectStatus.INTENDED else UNKNOWN
     part = ToolReturnPart(
-        tool_name=asked.tool_name, content=UNKNOWN, tool_call_id=asked.tool_call_id, outcome="interrupted"
+        tool_name=asked.tool_name, content=content, tool_call_id=asked.tool_call_id, outcome="interrupted"
     )
     return tool_finished(call.index, part, response=call.seq)
 
@@ -140,13 +142,25 @@ def run_finished(output: Any, response: ModelResponse | None) -> RunFinished:
     )
 
 
-def _digest(call: ToolCallPart) -> str:
+def arguments_json(args: str | dict[str, Any] | None) -> str:
+    """A call's arguments as JSON: as the model wrote them, or its text as a string where that is none."""
+    if not args:
+        return "{}"
+    if not isinstance(args, str):
+        return pydantic_core.to_json(args, fallback=repr).decode()
+    try:
+        json.loads(args)
+    except ValueError:
+        return json.dumps(args)
+    return args
+
+
+def digest(args: str | dict[str, Any] | None) -> str:
     """A digest of a call's arguments that does not depend on their order or spacing."""
-    args: Any = call.args
     if isinstance(args, str):
         try:
             args = json.loads(args)
         except ValueError:
-            return hashlib.blake2b(args.encode(), digest_size=16).hexdigest()
+            return hashlib.blake2b(str(args).encode(), digest_size=16).hexdigest()
     canonical = json.dumps(args or {}, sort_keys=True, separators=(",", ":"), default=repr)
     return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()

@@ -1,14 +1,16 @@
 """One run of the agent, driven node by node: nothing happens that the core has not asked for.
 
     user prompt -> ask the model -> (calls) run the tools -> ask the model -> … -> (no calls) judge the answer -> end
+                                                          -> (calls that need a person) end, to be gone on with later
 
 pydantic-ai's graph stands still between two nodes, so what a node gave is durable before the next one starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import aclosing
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -22,11 +24,14 @@ from pydantic_ai.messages import (
     ToolReturnPart,
 )
 from pydantic_ai.run import AgentRun
+from pydantic_ai.tools import DeferredToolRequests
 from pydantic_graph import End
 
-from sojourn.abc import FeedbackGiven, ModelResponded, RunFinished, Step, TextDelta, ToolFinished
+from sojourn.abc import FeedbackGiven, ModelResponded, RunFinished, RunPaused, Step, TextDelta, ToolFinished
 from sojourn.engine import codec
+from sojourn.engine.guard import others_decide
 from sojourn.engine.history import PydanticAIHistory, calls_of
+from sojourn.engine.questions import Verdicts, asks_of
 from sojourn.engine.steps import (
     make_call_ids_unique,
     model_of,
@@ -37,7 +42,7 @@ from sojourn.engine.steps import (
     tool_finished,
     usage_of,
 )
-from sojourn.errors import ModelRequestLimit
+from sojourn.errors import AgentUnsupported, ModelRequestLimit
 from sojourn.records import Usage
 
 _NOT_RUN = "The run went on without running this call."
@@ -47,13 +52,16 @@ class TurnDriver:
     """Drives one run and says what happens in it.
 
     The last answer is kept back in `answer`: whether it is final is known only when the run has wound down, and then
-    it is for the caller to yield, before `finished`.
+    it is for the caller to yield, before `finished`, or instead of both `paused`.
     """
 
-    def __init__(self, run: AgentRun[Any, Any], history: PydanticAIHistory, max_requests: int) -> None:
+    def __init__(
+        self, run: AgentRun[Any, Any], history: PydanticAIHistory, max_requests: int, decided: Verdicts
+    ) -> None:
         self._run = run
         self._history = history
         self._max_requests = max_requests
+        self._decided = decided
         self._node: Any = run.next_node
         self._response: ModelResponse | None = None
         #: Calls without a result, by id, with their places.
@@ -64,6 +72,12 @@ class TurnDriver:
         self.asking = False
         self.answer: ModelResponded | None = None
         self.finished: RunFinished | None = None
+        self.paused: RunPaused | None = None
+        # As if the agent had DeferredToolRequests among its output types; adding it to those of a run is refused
+        # where the agent has output validators.
+        schema = run.ctx.deps.output_schema = copy(run.ctx.deps.output_schema)
+        schema.allows_deferred_tools = True
+        self._others_decide = others_decide(run.ctx.deps.root_capability)
 
     async def steps(self) -> AsyncGenerator[Step]:
         """Everything up to the last answer."""
@@ -72,7 +86,8 @@ class TurnDriver:
             async with aclosing(self._node_steps()) as steps:
                 async for step in steps:
                     yield step
-        self.finished = run_finished(self._node.data.output, self._response)
+        if self.paused is None:
+            self.finished = run_finished(self._node.data.output, self._response)
 
     def spent(self) -> tuple[str, Usage | None]:
         """The model, and what a request that failed in the middle of its answer has used, where that is known."""
@@ -91,11 +106,15 @@ class TurnDriver:
     async def _begin(self) -> None:
         last = self._history.last
         self._node = await self._run.next(self._node)
-        if isinstance(last, ModelResponse):
+        if self._decided.results is not None:
+            self._response = self._node.model_response
+            calls = self._history.calls
+            self._open = {calls[index].tool_call_id: index for index in self._history.unanswered}
+        elif isinstance(last, ModelResponse):
             # The process stopped between an answer that was refused and the reason why. pydantic-ai would ask again
             # without a word; judging it again finds the reason.
             self._node = CallToolsNode(model_response=last)
-        elif last is not None:
+        if isinstance(last, ModelRequest):
             self._told = {id(part): part for part in last.parts}
 
     async def _ask(self) -> AsyncGenerator[Step]:
@@ -128,7 +147,14 @@ class TurnDriver:
         make_call_ids_unique(response, self._history.has_call)
         self._response = response
         self._open = {call.tool_call_id: index for index, call in enumerate(calls_of(response))}
-        return responded(response)
+        return responded(response, self._is_gated)
+
+    def _is_gated(self, call: ToolCallPart) -> bool:
+        """Whether it is certain that the call is not run before a person has allowed it."""
+        if self._others_decide:
+            return False
+        known = self._run.ctx.deps.tool_manager.get_tool_def(call.tool_name)
+        return known is not None and known.kind == "unapproved"
 
     def _new_response(self) -> ModelResponse | None:
         """The response that the last request brought; None where a hook asked for another request instead."""
@@ -147,8 +173,43 @@ class TurnDriver:
                 if isinstance(event, FunctionToolResultEvent) and (step := self._finish(event.part)):
                     yield step
         self._node = await self._run.next(self._node)
-        async for other in self._close_request(self._next_parts()):
+        waiting = self._waiting()
+        async for other in self._close_request(self._next_parts(), waiting):
             yield other
+        if waiting:
+            self.paused = RunPaused(asks_of(calls_of(self._response) if self._response else [], waiting.values()))
+        elif self._decided.results is not None and isinstance(self._node, ModelRequestNode):
+            self._go_on_as_stored()
+
+    def _waiting(self) -> dict[str, int]:
+        """The calls that ended the run because people have to allow them, by id, with their places."""
+        output = self._node.data.output if isinstance(self._node, End) else None
+        if not isinstance(output, DeferredToolRequests):
+            return {}
+        found = {
+            call.tool_call_id: self._open[call.tool_call_id]
+            for call in output.approvals
+            if call.tool_call_id in self._open and call.tool_call_id not in self._decided.allowed
+        }
+        if not found:
+            raise AgentUnsupported(
+                "the agent itself allowed a call which then turned out to be done elsewhere, or to need approval again"
+            )
+        return found
+
+    def _go_on_as_stored(self) -> None:
+        """Send what the log holds: other calls of the response were answered in an earlier run, in an order of its own.
+
+        The log has the results in the order of the calls, and with what people changed.
+        """
+        last, messages = self._history.last, self._run.ctx.state.message_history
+        if not isinstance(last, ModelRequest):
+            return
+        if isinstance(messages[-1], ModelRequest):
+            messages.pop()
+        self._node.request = replace(self._node.request, parts=list(last.parts))
+        self._told.update((id(part), part) for part in last.parts)
+        self._decided = Verdicts()
 
     async def _judge(self) -> AsyncGenerator[Step]:
         self._node = await self._run.next(self._node)
@@ -167,7 +228,9 @@ class TurnDriver:
         last = self._run.ctx.state.message_history[-1]
         return last.parts if isinstance(last, ModelRequest) else ()
 
-    async def _close_request(self, parts: Iterable[ModelRequestPart]) -> AsyncGenerator[Step]:
+    async def _close_request(
+        self, parts: Iterable[ModelRequestPart], waiting: Collection[str] = ()
+    ) -> AsyncGenerator[Step]:
         """What of a request the log lacks: results that had no event of their own, and everything else."""
         others: list[ModelRequestPart] = []
         for part in parts:
@@ -177,6 +240,8 @@ class TurnDriver:
             else:
                 others.append(part)
         for call_id, index in list(self._open.items()):
+            if call_id in waiting:
+                continue
             call = self._call(call_id)
             yield tool_finished(
                 index,
@@ -192,7 +257,7 @@ class TurnDriver:
 
     def _finish(self, part: ToolReturnPart) -> ToolFinished | None:
         index = self._open.pop(part.tool_call_id, None)
-        return None if index is None else tool_finished(index, part)
+        return None if index is None else tool_finished(index, self._decided.told(index, part))
 
     def _feedback(self, parts: Iterable[ModelRequestPart]) -> FeedbackGiven | None:
         """A step of those parts that the log does not have yet."""
