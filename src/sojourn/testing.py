@@ -105,7 +105,7 @@ class ScriptedHistory(History):
         for entry in entries:
             if entry.kind is EntryKind.SESSION_RESET:
                 self.told.clear()
-            elif entry.kind is EntryKind.TURN_OPENED:
+            elif entry.kind in {EntryKind.TURN_OPENED, EntryKind.STEERED}:
                 self.told.append(("user", entry.text))
             elif entry.kind is EntryKind.MESSAGE:
                 self.told.append(("assistant", entry.text))

@@ -63,6 +63,9 @@ CALLS: dict[str, Callable[[Scope, Any], Any]] = {
     "approve": lambda scope, of: scope.approve(of, "1"),
     "deny": lambda scope, of: scope.deny(of, "1"),
     "remembered": lambda scope, of: scope.remembered(of),
+    "steer": lambda scope, of: scope.steer(of, "hi"),
+    "follow_up": lambda scope, of: scope.follow_up(of, "hi"),
+    "remove": lambda scope, of: scope.remove(of, 1),
 }
 
 #: Those that without an id are about all sessions, or make one up.
@@ -137,10 +140,10 @@ WRONG_CONTENT: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("content", WRONG_CONTENT.values(), ids=WRONG_CONTENT)
-@pytest.mark.parametrize("call", ["send", "stream"])
+@pytest.mark.parametrize("call", ["send", "stream", "steer", "follow_up"])
 async def test_content_that_cannot_be_is_refused(scope: Scope, call: str, content: Any) -> None:
     with pytest.raises(InvalidInput) as refused:
-        await soon(scope.send("s", content) if call == "send" else anext(aiter(scope.stream("s", content))))
+        await soon(anext(aiter(scope.stream("s", content))) if call == "stream" else getattr(scope, call)("s", content))
     assert refused.value.code == "invalid_input"
     assert str(refused.value).startswith("content")
     assert await stored(scope) == 0
@@ -174,6 +177,7 @@ WRONG_VALUES: list[tuple[Callable[[Scope, Any], Any], str, list[Any]]] = [
     (lambda s, v: s.turn("known", v), "turn", ["1", None, 1.5, True, -1, 2**70]),
     (lambda s, v: s.cancel("known", turn=v), "turn", ["1", 1.5, True, 2**70]),
     (lambda s, v: s.discard("known", turn=v), "turn", ["1", 1.5, True, 2**70]),
+    (lambda s, v: s.remove("known", v), "position", ["1", None, 1.5, True, -1, 2**70]),
     (lambda s, v: s.approvals(limit=v), "limit", [0, -1, 1001, "20", None, True]),
     (lambda s, v: s.approve("known", v), "approval", ["", 7, None, "x" * 129, "a\nb"]),
     (lambda s, v: s.approve("known", "1", remember=v), "remember", ["", "always", 7, True, []]),

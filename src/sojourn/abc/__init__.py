@@ -2,6 +2,7 @@
 
 from sojourn.abc.engine import (
     Ask,
+    Asking,
     Call,
     DepsFactory,
     Engine,
@@ -57,6 +58,7 @@ __all__ = [
     "Appended",
     "ApprovalRow",
     "Ask",
+    "Asking",
     "Call",
     "Cancelled",
     "Claim",

@@ -81,6 +81,14 @@ class ModelRetried:
 
 
 @dataclass(slots=True)
+class Asking:
+    """The model is about to be asked; what was said into the turn meanwhile is told now.
+
+    Then the core closes this run and begins another one, whose history has what was said.
+    """
+
+
+@dataclass(slots=True)
 class Ask:
     """A call of the last response that a person has to allow; `arguments` is JSON, `digest` a digest of it."""
 
@@ -106,7 +114,7 @@ class RunFinished:
     finish_reason: str
 
 
-Step = TextDelta | ModelRetried | ModelResponded | ToolFinished | FeedbackGiven | RunPaused | RunFinished
+Step = TextDelta | ModelRetried | Asking | ModelResponded | ToolFinished | FeedbackGiven | RunPaused | RunFinished
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from sojourn.sessions.following import stored_reply
 from sojourn.sessions.live import Core
 from sojourn.sessions.mailbox import Mailbox
 from sojourn.sessions.residency import Name
-from sojourn.sessions.turn_run import Stop
+from sojourn.sessions.turn_write import Stop
 
 logger = logging.getLogger("sojourn.chores")
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sojourn.abc import NewInput
+from sojourn.abc import Accepted, NewInput
 from sojourn.errors import InvalidInput, RuntimeClosed, SessionNotFound, SojournError, StorageCorrupt
-from sojourn.records import BusyPolicy, Content, Reply, UnloadReason
+from sojourn.records import BusyPolicy, Content, InputKind, Reply, UnloadReason
 from sojourn.sessions import current
 from sojourn.sessions.checks import printable
 from sojourn.sessions.live import Core, Live, Ticket, seen
@@ -38,6 +38,7 @@ class Said:
     key: str | None
     create: bool
     reject: bool
+    kind: InputKind = InputKind.MESSAGE
 
 
 def check_said(content: Content, key: str | None, busy: BusyPolicy | str, *, create: bool) -> Said:
@@ -47,7 +48,8 @@ def check_said(content: Content, key: str | None, busy: BusyPolicy | str, *, cre
         printable("key", key, MAX_KEY)
     if busy not in tuple(BusyPolicy):
         raise InvalidInput("busy", busy, " or ".join(repr(str(policy)) for policy in BusyPolicy))
-    return Said(body, text, key, create, busy == BusyPolicy.REJECT)
+    kind = InputKind.STEER if busy == BusyPolicy.STEER else InputKind.MESSAGE
+    return Said(body, text, key, create, busy == BusyPolicy.REJECT, kind)
 
 
 class Desk:
@@ -83,6 +85,12 @@ class Desk:
                 core.residency.forget(name, UnloadReason.GONE)
             raise
 
+    async def put(self, name: Name, said: Said) -> Accepted:
+        """Make an input durable and leave it in line; it needs no place until it runs."""
+        accepted = await self._core.store.accept(self._input(name, said), None)
+        self._core.residency.touch(name)
+        return accepted
+
     async def wake(self, name: Name) -> None:
         """Let work that nobody owns run, if the session has any; however long it takes to get a place."""
         while not await self._kick(await self._core.residency.acquire(name, wait=float("inf"))):
@@ -95,6 +103,7 @@ class Desk:
         return NewInput(
             *name, said.body, said.text, self._core.clock.now_ms(),
             key=said.key, digest=digest, title=title_from(said.text), create=said.create, reject=said.reject,
+            kind=said.kind, limit=self._core.max_inbox,
         )  # fmt: skip
 
     async def _deliver(self, place: Place[Live], new: NewInput, *, whole: bool) -> Ticket | Reply:

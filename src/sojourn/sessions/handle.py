@@ -125,6 +125,18 @@ class SessionHandle:
         """See Scope.discard."""
         return await self._scope.discard(self.id, turn=turn)
 
+    async def steer(self, content: Content, *, create: bool = True) -> QueuedInput:
+        """See Scope.steer."""
+        return await self._scope.steer(self.id, content, create=create)
+
+    async def follow_up(self, content: Content, *, create: bool = True) -> QueuedInput:
+        """See Scope.follow_up."""
+        return await self._scope.follow_up(self.id, content, create=create)
+
+    async def remove(self, position: int) -> bool:
+        """See Scope.remove."""
+        return await self._scope.remove(self.id, position)
+
     async def approvals(self, *, pending: bool = True, limit: int = 100) -> Sequence[Approval]:
         """See Scope.approvals."""
         return await self._scope.approvals(self.id, pending=pending, limit=limit)

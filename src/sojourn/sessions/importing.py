@@ -71,7 +71,7 @@ def entry(data: Mapping[str, Any]) -> Entry:
     _require(isinstance(found, dict), '"body": an object')
     body = json.dumps(found, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     body.encode()  # a half of a character cannot be stored
-    if kind is EntryKind.TURN_OPENED:
+    if kind in {EntryKind.TURN_OPENED, EntryKind.STEERED}:
         _check_said(found, text)
     elif kind is EntryKind.TURN_ENDED:
         _check_ended(found)

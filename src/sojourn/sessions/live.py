@@ -202,6 +202,8 @@ class Core:
     residency: Residency[Live]
     feeds: Feeds
     outcomes: Outcomes = field(default_factory=Outcomes)
+    #: How many inputs may be in line or held in one session.
+    max_inbox: int = 100
     #: How long people have to decide, milliseconds; None: for ever.
     approval_timeout: int | None = None
     #: Whether what they allow for later is remembered only as long as this process lives.

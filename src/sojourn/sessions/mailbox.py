@@ -16,7 +16,8 @@ from sojourn.records import UnloadReason
 from sojourn.sessions.feed import Feed
 from sojourn.sessions.live import Core, Live, Outcome, Ticket
 from sojourn.sessions.residency import Place
-from sojourn.sessions.turn_run import Stop, TurnRun
+from sojourn.sessions.turn_run import TurnRun
+from sojourn.sessions.turn_write import Stop
 
 logger = logging.getLogger("sojourn.mailbox")
 

@@ -13,7 +13,7 @@ from typing import Self
 from sojourn.abc import Engine, SessionStore
 from sojourn.clock import Clock, SystemClock
 from sojourn.errors import InvalidInput, RuntimeClosed, SessionNotFound, TurnCancelled
-from sojourn.records import LOCAL_USER, BusyPolicy, OnInterrupt, Statistics, UnloadReason
+from sojourn.records import LOCAL_USER, BusyPolicy, OnInterrupt, Statistics, TurnStatus, UnloadReason
 from sojourn.sessions.checks import interval, printable, whole_number
 from sojourn.sessions.chores import Chores
 from sojourn.sessions.desk import Desk
@@ -22,7 +22,7 @@ from sojourn.sessions.live import Core, Live
 from sojourn.sessions.mailbox import CUT_WAIT
 from sojourn.sessions.residency import Name, Residency
 from sojourn.sessions.scope import Scope
-from sojourn.sessions.turn_run import Stop
+from sojourn.sessions.turn_write import Stop
 
 logger = logging.getLogger("sojourn")
 
@@ -43,6 +43,8 @@ class Settings:
     close_wait: timedelta = timedelta(seconds=5)
     #: What a message for a busy session does where its sender does not say.
     busy: BusyPolicy = BusyPolicy.QUEUE
+    #: How many inputs may be in line or held in one session.
+    max_inbox: int = 100
     #: How long people have to decide whether a tool may run; None: for ever.
     approval_timeout: timedelta | None = None
     #: Whether what they allow for later is forgotten with this process.
@@ -52,6 +54,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         whole_number("max_sessions", self.max_sessions, 1)
+        whole_number("max_inbox", self.max_inbox, 1)
         interval("session_ttl", self.session_ttl, positive=True)
         interval("admission_wait", self.admission_wait, positive=False)
         interval("close_wait", self.close_wait, positive=False)
@@ -112,6 +115,7 @@ class Runtime(Scope):
         )
         feeds = Feeds(self._clock, self._store)
         self._core = core = Core(self._store, self._engine, self._clock, settings.on_interrupt, residency, feeds)
+        core.max_inbox = settings.max_inbox
         core.fleeting = settings.forget_allowed
         if settings.approval_timeout is not None:
             core.approval_timeout = round(settings.approval_timeout / timedelta(milliseconds=1))
@@ -240,6 +244,14 @@ class Runtime(Scope):
             live.mailbox.stop(Stop.CANCEL, answer.running)
         # else it ended by itself before it could be cancelled
         return isinstance(await ended, TurnCancelled) or bool(answer.turns)
+
+    async def removed(self, name: Name, turn: int) -> None:
+        """An input was taken out of the line: whoever waits for its turn hears of it."""
+        core = self.core
+        row, found = await core.store.get(*name), await core.store.turn(*name, turn)
+        if found.status is TurnStatus.CANCELLED:
+            core.outcomes.settle(row.key, turn, TurnCancelled(name[1], turn, found.reason or ""))
+        core.residency.touch(name)
 
     def wake_soon(self, name: Name) -> None:
         """Let a session's waiting work run when there is a place for it."""

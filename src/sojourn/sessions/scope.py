@@ -6,7 +6,8 @@ import asyncio
 import sys
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sojourn.abc import MESSAGE_KINDS
@@ -18,6 +19,7 @@ from sojourn.records import (
     Effect,
     Event,
     EventKind,
+    InputKind,
     Message,
     Page,
     QueuedInput,
@@ -25,6 +27,7 @@ from sojourn.records import (
     Remembered,
     Reply,
     Session,
+    SessionStatus,
     Turn,
     UnloadReason,
     check_session_id,
@@ -173,6 +176,8 @@ class Scope:
         """
         said, name = self._said(content, key, busy, create=create), self._name(id)
         core = self._runtime.core
+        if self._interrupts(busy):
+            await self._interrupt(name)
         with current.waiting_for(core.waits, name):
             found = await self._runtime.desk.ask(name, said)
             return found if isinstance(found, Reply) else await following.outcome(core, name, found)
@@ -192,6 +197,8 @@ class Scope:
         """
         said, name = self._said(content, key, busy, create=create), self._name(id)
         core = self._runtime.core
+        if self._interrupts(busy):
+            await self._interrupt(name)
         with current.waiting_for(core.waits, name):
             ticket = await self._runtime.desk.accept(name, said)
             async with aclosing(following.follow_turn(core, name, ticket)) as events:
@@ -228,6 +235,35 @@ class Scope:
         """Cancel held turns, or one of them; gives their numbers. Raises SessionNotFound, TurnNotFound."""
         core = self._runtime.core
         return await core.store.discard(*self._name(id), _number("turn", turn), core.clock.now_ms())
+
+    # -- what is said while a turn runs
+
+    async def steer(self, id: str, content: Content, *, create: bool = True) -> QueuedInput:
+        """Say something into the turn that runs or waits: the model is told before it is asked next.
+
+        It is durable when this returns. In a session at rest it is a message. Where the turn comes to no good end it is
+        held: see `inbox`, `resume`, `discard`. Raises SessionNotFound (with create=False), InboxFull, InvalidInput.
+        """
+        return await self._put(id, content, InputKind.STEER, create=create)
+
+    async def follow_up(self, id: str, content: Content, *, create: bool = True) -> QueuedInput:
+        """Say something behind everything that is in line; several of these that wait become one turn.
+
+        Otherwise as `steer`.
+        """
+        return await self._put(id, content, InputKind.FOLLOW_UP, create=create)
+
+    async def remove(self, id: str, position: int) -> bool:
+        """Take an input out of the line, or out of what is held; False if there is none at this position.
+
+        A turn of which nothing is left is cancelled. Raises SessionNotFound.
+        """
+        name, core = self._name(id), self._runtime.core
+        place = whole_number("position", position, 0, MAX_NUMBER)
+        number = await core.store.remove(*name, place, core.clock.now_ms())
+        if number is not None:
+            await self._runtime.removed(name, number)
+        return number is not None
 
     # -- questions to people
 
@@ -315,6 +351,26 @@ class Scope:
     async def effects(self, id: str) -> Sequence[Effect]:
         """The ledger of tool calls, in order. Raises SessionNotFound."""
         return await self._runtime.core.store.effects(*self._name(id))
+
+    def _interrupts(self, busy: BusyPolicy | str | None) -> bool:
+        return (self._runtime.settings.busy if busy is None else busy) == BusyPolicy.INTERRUPT
+
+    async def _interrupt(self, name: Name) -> None:
+        """Cancel what runs, if anything does."""
+        with suppress(SessionNotFound):
+            row = await self._runtime.core.store.get(*name)
+            if row.current is not None and row.status is SessionStatus.RUNNING:
+                await self._runtime.cancel_turn(name, row.current, clear=False)
+
+    async def _put(self, id: str, content: Content, kind: InputKind, *, create: bool) -> QueuedInput:
+        name = self._name(id)
+        said = replace(check_said(content, None, BusyPolicy.QUEUE, create=create), kind=kind)
+        accepted = await self._runtime.desk.put(name, said)
+        if accepted.orphaned:
+            self._runtime.wake_soon(name)
+        joined = accepted.position and accepted.session.current == accepted.turn.turn
+        kind = kind if joined or accepted.session.current is not None else InputKind.MESSAGE
+        return QueuedInput(position=accepted.position, turn=accepted.turn.turn, kind=kind, content=content, held=False)
 
     def _said(self, content: Content, key: str | None, busy: BusyPolicy | str | None, *, create: bool) -> Said:
         return check_said(content, key, self._runtime.settings.busy if busy is None else busy, create=create)

@@ -10,29 +10,24 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
-from enum import StrEnum
+from enum import Enum
 
 from sojourn.abc import (
     Accepted,
     Acquired,
-    Append,
-    Appended,
     ApprovalRow,
     Ask,
-    Call,
+    Asking,
     Entry,
-    FeedbackGiven,
     ModelResponded,
     ModelRetried,
-    NewApproval,
-    NewCall,
     Run,
     RunFinished,
     RunPaused,
     Step,
     TextDelta,
-    ToolFinished,
     TurnEnd,
+    coalesced,
     turn_ended_body,
 )
 from sojourn.errors import (
@@ -45,25 +40,18 @@ from sojourn.errors import (
     TurnHeld,
     without_secrets,
 )
-from sojourn.records import ApprovalStatus, Effect, EffectStatus, EntryKind, Reply, TurnStatus, Usage
+from sojourn.records import ApprovalStatus, Effect, EffectStatus, EntryKind, InputKind, Reply, TurnStatus
 from sojourn.sessions import approvals, current
 from sojourn.sessions.feed import Feed
 from sojourn.sessions.live import Core, Live
+from sojourn.sessions.turn_write import Stop, TurnWriter
 from sojourn.sessions.turns import MAX_ATTEMPTS, TurnEvent, after_interruption, move
-from sojourn.sessions.views import approval_of, session_of, usage_json, usage_of
+from sojourn.sessions.views import approval_of, session_of, usage_json
 
 logger = logging.getLogger("sojourn.turns")
 
 #: A failure's reason is cut behind this many characters.
 MAX_REASON = 2000
-
-
-class Stop(StrEnum):
-    """Why a turn is to be stopped before it is done."""
-
-    CANCEL = "cancelled by request"
-    GONE = "the session is gone"  # deleted, reset, or written by somebody else: nothing more may be written
-    CLOSING = "the runtime closes"  # somebody else will go on with it
 
 
 class Stopped(Exception):
@@ -77,54 +65,20 @@ class Broke(Exception):
         self.error = error
 
 
-class TurnRun:
+class Again(Enum):
+    """The engine is to be run once more."""
+
+    AGAIN = 1
+
+
+class TurnRun(TurnWriter):
     """Runs one turn from where it stands to its end, or to where it is stopped."""
 
     def __init__(self, core: Core, live: Live, work: Accepted | Acquired, feed: Feed) -> None:
-        self._core, self._live, self._work, self._feed = core, live, work, feed
-        self._row, self._turn = work.session, work.turn
-        self._attempt = max(1, work.turn.attempts)
-        self._turn_usage: dict[str, Usage] = dict(usage_of(work.turn.usage))
-        self._session_usage: dict[str, Usage] = dict(live.usage_from(work.session.usage))
-        #: Whether there is usage that no write has told the store of.
-        self._used = False
-        #: The answer's text since the last thing stored.
-        self._written: list[str] = []
-        self._response_seq = 0
-        #: What the model said last.
-        self._said = ""
-        #: Calls that were started and have no result.
-        self._open: dict[tuple[int, int], Effect] = {(e.seq, e.index): e for e in work.open_calls}
+        super().__init__(core, live, work, feed)
+        self._work = work
         #: How people decided what this turn waited for.
         self._decided: Sequence[ApprovalRow] = work.decided if isinstance(work, Acquired) else ()
-        self._task = asyncio.current_task()
-        self._in_engine = False
-        self.stop_reason: Stop | None = None
-        #: The answer to the write that ended the turn.
-        self.ended: Appended | None = None
-
-    @property
-    def key(self) -> int:
-        """The session's key."""
-        return self._row.key
-
-    @property
-    def turn(self) -> int:
-        """The turn's number."""
-        return self._turn.turn
-
-    def is_stopping(self) -> bool:
-        """Whether somebody wants it to stop."""
-        return self.stop_reason is not None
-
-    def stop(self, reason: Stop) -> None:
-        """Stop as soon as nothing is being written; a turn that is ending already ends as it would."""
-        first = self.stop_reason is None
-        if first or reason is Stop.GONE:
-            self.stop_reason = reason
-        # once: a second time would cut into how the engine cleans up
-        if first and self._in_engine and self._task is not None:
-            self._task.cancel()
 
     # -- the story
 
@@ -188,6 +142,14 @@ class TurnRun:
         return found[-1].text if found and found[-1].turn == self.turn else ""
 
     async def _drive(self) -> Reply | SojournError | None:
+        while True:
+            outcome = await self._play()
+            if outcome is not Again.AGAIN:
+                return outcome
+            self._decided = ()  # every call has its result
+
+    async def _play(self) -> Reply | SojournError | Again | None:
+        """One run of the engine; AGAIN where something was said into the turn that the next run has to tell."""
         self._feed.begin(self.turn, self._attempt, self._live.version)
         session = session_of(self._row)
         current.enter(session)
@@ -198,12 +160,15 @@ class TurnRun:
                 if isinstance(step, TextDelta):
                     self._written.append(step.text)
                     self._feed.write(step.text)
+                elif isinstance(step, Asking):
+                    if self._steers and await self._tell():
+                        return Again.AGAIN
                 elif isinstance(step, ModelRetried):
                     self._retried(step)
                 elif isinstance(step, ModelResponded) and step.final:
                     final = step
                 elif isinstance(step, RunFinished):
-                    return await self._completed(final, step)
+                    return await self._completed(final, step) or await self._go_on(final)
                 elif isinstance(step, RunPaused):
                     return await self._ask(self._response_seq, step.asks)
                 else:
@@ -212,6 +177,25 @@ class TurnRun:
             await self._close(steps)
             self._feed.halt()
         return await self._failed(None, "the agent stopped without an answer")
+
+    async def _tell(self) -> bool:
+        """Put what was said into the turn behind what is in the history; False if it is gone again."""
+        self._steers = 0
+        line = await self._core.store.inbox(*self._live.name)
+        said = [one for one in line if one.kind is InputKind.STEER and one.turn == self.turn and not one.held]
+        if not said:
+            return False
+        body, text = coalesced([(one.body, one.text) for one in said])
+        entry = Entry(0, EntryKind.STEERED, self.turn, body, text)
+        await self._write([entry], [], taken=[one.position for one in said])
+        return True
+
+    async def _go_on(self, final: ModelResponded | None) -> Again:
+        """The answer is not the last: something was said into the turn before it was stored."""
+        if final is not None:
+            await self._write([self._entry(EntryKind.MESSAGE, final)], [])
+        await self._tell()
+        return Again.AGAIN
 
     async def _ask(self, seq: int, asks: Sequence[Ask]) -> Reply | None:
         """Stop for people; None where everything is decided already and the turn goes on at once."""
@@ -272,49 +256,6 @@ class TurnRun:
 
     # -- steps
 
-    async def _store(self, step: Step) -> None:
-        if isinstance(step, ModelResponded):
-            self._count(step)
-            seq = self._response_seq = self._live.version + 1
-            calls = [NewCall(seq, call.index, call.tool, call.digest, _first_status(call)) for call in step.calls]
-            await self._write([self._entry(EntryKind.MESSAGE, step)], [], started=calls)
-            for call in calls:
-                self._open[seq, call.index] = _effect(call, call.status)
-        elif isinstance(step, ToolFinished):
-            done = self._open.get((self._response_seq, step.index))
-            finished = [replace(done, status=EffectStatus.FINISHED)] if done else []
-            await self._write([self._entry(EntryKind.TOOL_RESULT, step)], finished)
-        elif isinstance(step, FeedbackGiven):
-            await self._write([self._entry(EntryKind.FEEDBACK, step)], [])
-
-    def _entry(self, kind: EntryKind, step: ModelResponded | ToolFinished | FeedbackGiven) -> Entry:
-        return Entry(0, kind, self.turn, step.body, step.text)
-
-    def _closed_calls(self, but: Sequence[Effect] = ()) -> tuple[list[Entry], list[Effect]]:
-        """What to tell the model of the calls whose outcome nobody knows, or that nobody allowed, and their status."""
-        if self._live.unreadable is not None:
-            return [], []  # left to the next owner, who can read what they are
-        calls = [effect for _, effect in sorted(self._open.items()) if effect not in but]
-        entries = [self._entry(EntryKind.TOOL_RESULT, step) for effect in calls if (step := self._unknown(effect))]
-        return entries, [replace(effect, status=_closed_status(effect)) for effect in calls]
-
-    def _unknown(self, effect: Effect) -> ToolFinished | None:
-        try:
-            return self._core.engine.unknown(self._live.history, effect)
-        except Exception:
-            # a turn that cannot say so must still be able to end
-            logger.exception("the engine has no words for call %s of session %s", effect, self._row.id)
-            return None
-
-    def _count(self, step: ModelResponded) -> None:
-        self._said = step.text
-        self._use(step.model, step.usage)
-
-    def _use(self, model: str, used: Usage) -> None:
-        self._used = True
-        for usage in (self._turn_usage, self._session_usage):
-            usage[model] = usage.get(model, Usage()) + used
-
     def _retried(self, step: ModelRetried) -> None:
         """The answer begins anew: what was written of it is nobody's text any more."""
         self._written.clear()
@@ -325,7 +266,8 @@ class TurnRun:
 
     # -- ends
 
-    async def _completed(self, final: ModelResponded | None, finished: RunFinished) -> Reply:
+    async def _completed(self, final: ModelResponded | None, finished: RunFinished) -> Reply | None:
+        """The turn's reply; None where something is still to be said into it."""
         entries = []
         if final is not None:
             self._count(final)
@@ -336,7 +278,8 @@ class TurnRun:
         )
         entries.append(Entry(0, EntryKind.TURN_ENDED, self.turn, body))
         status = move(TurnStatus.RUNNING, TurnEvent.ANSWERED).to
-        await self._write(entries, [], end=TurnEnd(status, None, usage))
+        if not await self._write(entries, [], end=TurnEnd(status, None, usage)):
+            return None
         output = finished.output if finished.output_json is not None else self._said
         return Reply(
             text=self._said,
@@ -381,57 +324,6 @@ class TurnRun:
         await self._write([*closed, *entries, last], effects, end=TurnEnd(status, reason, usage))
 
     # -- writing
-
-    async def _write(
-        self,
-        entries: Sequence[Entry],
-        finished: Sequence[Effect],
-        *,
-        started: Sequence[NewCall] = (),
-        asked: Sequence[NewApproval] = (),
-        attempts: int | None = None,
-        end: TurnEnd | None = None,
-    ) -> None:
-        """Store; then take into the copy in memory; then publish."""
-        now = self._core.clock.now_ms()
-        for seq, entry in enumerate(entries, self._live.version + 1):
-            entry.seq, entry.created = seq, now
-        write = Append(
-            self._row, self._row.fence, self._live.version, self.turn, now, entries,
-            started=started, finished=finished, asked=asked, attempts=attempts, end=end,
-            usage=usage_json(self._session_usage) if self._used else None,
-            turn_usage=usage_json(self._turn_usage) if self._used and end is None else None,
-        )  # fmt: skip
-        answer = await self._core.store.append(write)
-        for effect in finished:
-            self._open.pop((effect.seq, effect.index), None)
-            if effect.status is EffectStatus.STARTED:
-                self._open[effect.seq, effect.index] = effect
-        entries = [*entries, *answer.tail]
-        self._live.stored(entries)
-        if write.usage is not None:
-            self._used = False
-            self._row.usage = write.usage
-            self._live.keep_usage(write.usage, self._session_usage)
-        self._written.clear()
-        self._feed.publish(entries)
-        if end is not None:
-            self.ended = answer
-        elif answer.cancel_requested:
-            self.stop(Stop.CANCEL)
-
-
-def _closed_status(effect: Effect) -> EffectStatus:
-    """What was only intended has not happened, and everybody knows it."""
-    return EffectStatus.FINISHED if effect.status is EffectStatus.INTENDED else EffectStatus.UNKNOWN
-
-
-def _first_status(call: Call) -> EffectStatus:
-    return EffectStatus.INTENDED if call.gated else EffectStatus.STARTED
-
-
-def _effect(call: NewCall, status: EffectStatus) -> Effect:
-    return Effect(seq=call.seq, index=call.index, tool=call.tool, status=status)
 
 
 def _sentence(error: Exception) -> str:

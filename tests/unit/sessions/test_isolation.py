@@ -32,6 +32,9 @@ CALLS: dict[str, Callable[[Scope], Awaitable[Any]]] = {
     "remembered": lambda bob: bob.remembered("s"),
     "approve": lambda bob: bob.approve("s", "1"),
     "deny": lambda bob: bob.deny("s", "1"),
+    "steer": lambda bob: bob.steer("s", "hi", create=False),
+    "follow_up": lambda bob: bob.follow_up("s", "hi", create=False),
+    "remove": lambda bob: bob.remove("s", 1),
     "stream": lambda bob: anext(aiter(bob.stream("s", "hi", create=False))),
 }
 
