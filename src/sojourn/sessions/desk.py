@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sojourn.abc import Accepted, NewInput
 from sojourn.errors import InvalidInput, RuntimeClosed, SessionNotFound, SojournError, StorageCorrupt
@@ -87,7 +87,9 @@ class Desk:
 
     async def put(self, name: Name, said: Said) -> Accepted:
         """Make an input durable and leave it in line; it needs no place until it runs."""
-        accepted = await self._core.store.accept(self._input(name, said), None)
+        # a sender that waits bounds itself; one that does not has to be bounded
+        new = replace(self._input(name, said), limit=self._core.max_inbox)
+        accepted = await self._core.store.accept(new, None)
         self._core.residency.touch(name)
         return accepted
 
@@ -103,7 +105,7 @@ class Desk:
         return NewInput(
             *name, said.body, said.text, self._core.clock.now_ms(),
             key=said.key, digest=digest, title=title_from(said.text), create=said.create, reject=said.reject,
-            kind=said.kind, limit=self._core.max_inbox,
+            kind=said.kind,
         )  # fmt: skip
 
     async def _deliver(self, place: Place[Live], new: NewInput, *, whole: bool) -> Ticket | Reply:

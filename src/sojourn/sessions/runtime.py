@@ -43,7 +43,7 @@ class Settings:
     close_wait: timedelta = timedelta(seconds=5)
     #: What a message for a busy session does where its sender does not say.
     busy: BusyPolicy = BusyPolicy.QUEUE
-    #: How many inputs may be in line or held in one session.
+    #: How many inputs may be in line or held in one session before steers and follow-ups are refused.
     max_inbox: int = 100
     #: How long people have to decide whether a tool may run; None: for ever.
     approval_timeout: timedelta | None = None
