@@ -230,6 +230,16 @@ def test_numbers_of_the_model_may_stand_in_quotes() -> None:
     assert (llm.max_input_tokens, llm.max_iterations) == (1000, 7)
 
 
+def test_a_variable_where_none_counts_is_warned_of() -> None:
+    text = (
+        'llm: {provider: openai, model: $MODEL, apiKey: k}\nstorage: {database: {type: sqlite, path: "${HOME}/a.db"}}\n'
+    )
+    said = "found what looks like a variable; variables do not count here, so it is taken as it is written"
+    assert [(it.key, it.text) for it in read(PROMPT + text).warnings] == [
+        ("llm.model", said), ("storage.database.path", said),
+    ]  # fmt: skip
+
+
 def test_an_unknown_model_is_no_error() -> None:
     assert read(PROMPT + "llm: {provider: openai, model: gpt-99-ultra, apiKey: k}\n").warnings == ()
 

@@ -11,7 +11,7 @@ from sojourn.config.configuration import KeyPath
 from sojourn.config.node import Node
 from sojourn.config.wording import did_you_mean
 
-TEMPLATE = re.compile(r"\$\{\{\s*(?P<name>[^{}]*?)\s*\}\}")
+TEMPLATE = re.compile(r"\$\{\{(?P<name>[^{}]*)\}\}")
 VARIABLE = re.compile(r"\$(?:(?P<bare>[A-Z_][A-Z0-9_]*)|\{(?P<braced>[A-Z_][A-Z0-9_]*)\})", re.IGNORECASE | re.ASCII)
 TEMPLATES = ("sojourn.agent_dir", "sojourn.project_dir", "dexto.agent_dir", "dexto.project_dir")
 #: What a project's folder is known by.
@@ -67,18 +67,19 @@ class _Templates:
         text = node.value
         if not isinstance(text, str) or not (found := list(TEMPLATE.finditer(text))):
             return node
-        if unknown := [name for template in found if (name := template["name"]) not in TEMPLATES]:
+        names = [template["name"].strip() for template in found]
+        if unknown := [name for name in names if name not in TEMPLATES]:
             near = did_you_mean(unknown[0], TEMPLATES)
             self.problem(node.line, path, f"found an unknown template, expected one of {', '.join(TEMPLATES)}{near}")
             return node
         if found[0].start() or len(found) > 1:
             self.problem(node.line, path, "found a template inside a text, expected one at the beginning of a path")
             return node
-        folder = self._folder(found[0]["name"])
+        folder = self._folder(names[0])
         # Two slashes at the beginning would stay two.
         whole = os.path.normpath("/" + (folder + text[found[0].end() :]).lstrip("/"))
         if whole != folder and not whole.startswith(folder.rstrip("/") + "/"):
-            self.problem(node.line, path, f"found a path that leaves {found[0]['name']}, expected one inside it")
+            self.problem(node.line, path, f"found a path that leaves {names[0]}, expected one inside it")
             return node
         return replace(node, value=whole)
 

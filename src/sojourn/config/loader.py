@@ -19,9 +19,9 @@ from sojourn.config.validation import validate
 from sojourn.config.wording import dotted, shown
 from sojourn.errors import ConfigInvalid
 
-#: The largest file that is read, bytes.
-MAX_SIZE = 1024 * 1024
-#: How many problems are told; behind them only their number.
+#: The largest file that is read, bytes: far more than an agent needs, and read within seconds.
+MAX_SIZE = 256 * 1024
+#: How many problems are told.
 MAX_PROBLEMS = 100
 
 
@@ -87,15 +87,15 @@ class _Reading:
 
     file: str
     problems: list[Problem] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
+    #: By the place.
+    warnings: dict[KeyPath, Problem] = field(default_factory=dict)
 
     def problem(self, line: int, path: KeyPath, text: str) -> None:
         self.problems.append(Problem(self.file, line, dotted(path), text))
 
     def warning(self, line: int, path: KeyPath, text: str) -> None:
         # One for each place: a key whose variable is not set need not be called empty too.
-        if (key := dotted(path)) not in {warning.key for warning in self.warnings}:
-            self.warnings.append(Problem(self.file, line, key, text))
+        self.warnings.setdefault(path, Problem(self.file, line, dotted(path), text))
 
     def told(self) -> list[Problem]:
         """The problems as a person goes through them: one for each place, by line, not too many."""
@@ -103,8 +103,8 @@ class _Reading:
         for problem in self.problems:
             first.setdefault((problem.line, problem.key), problem)
         found = sorted(first.values(), key=lambda problem: problem.line)
-        if (more := len(found) - MAX_PROBLEMS) > 0:
-            return [*found[:MAX_PROBLEMS], Problem(self.file, 0, "", f"and {more} more problems")]
+        if len(found) > MAX_PROBLEMS:
+            return [*found[:MAX_PROBLEMS], Problem(self.file, 0, "", "and more problems; correct these first")]
         return found
 
     def configuration(self, text: str, environ: Mapping[str, str]) -> Configuration | None:
@@ -142,7 +142,7 @@ class _Reading:
         return Configuration(
             path=Path(path),
             agent=agent,
-            warnings=tuple(sorted(self.warnings, key=lambda warning: warning.line)),
+            warnings=tuple(sorted(self.warnings.values(), key=lambda warning: warning.line)),
             name=name_of(agent, path),
             sections=tuple(str(place[-1]) for place, _ in root.entries()),
             from_environment=frozenset(_from_environment(root, ())),

@@ -61,7 +61,7 @@ def _transports(root: Node, warning: Report) -> None:
 
 def _database(root: Node, warning: Report) -> None:
     known = DATABASE_KEYS.get(root.text("storage", "database", "type") or "")
-    for path, entry in root.entries("storage", "database"):
+    for path, entry in root.entries("storage", "database")[:20]:
         if known and path[-1] not in known:
             near = did_you_mean(str(path[-1]), known)
             warning(entry.line, path, f"has no effect: it is no setting of this type of database{near}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sojourn.config.configuration import KeyPath
-from sojourn.config.expansion import Report
+from sojourn.config.expansion import VARIABLE, Report
 from sojourn.config.node import Node
 from sojourn.config.wording import shown
 
@@ -25,6 +25,7 @@ def check(root: Node, problem: Report, warning: Report) -> None:
     _files(root, problem)
     _database(root, problem, warning)
     _log_files(root, problem)
+    _not_expanded(root, warning)
 
 
 def _base_url(root: Node, problem: Report) -> None:
@@ -98,6 +99,13 @@ def _log_files(root: Node, problem: Report) -> None:
     for path, transport in root.entries("logger", "transports"):
         if transport.text("type") == "file" and transport.at("path") is None:
             problem(transport.line, (*path, "path"), "missing, expected the file for the log's lines")
+
+
+def _not_expanded(root: Node, warning: Report) -> None:
+    for path in (("llm", "model"), ("storage", "database", "path")):
+        if VARIABLE.match(root.text(*path) or ""):
+            text = "found what looks like a variable; variables do not count here, so it is taken as it is written"
+            warning(_line(root, *path), path, text)
 
 
 def _line(root: Node, *path: str) -> int:

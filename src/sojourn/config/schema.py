@@ -6,7 +6,7 @@ storage's own settings are open, because what they hold depends on their `type`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field
 
@@ -24,15 +24,12 @@ from sojourn.config.values import (
     Whole,
 )
 
-PROVIDERS = (
-    "openai", "openai-compatible", "anthropic", "google", "groq", "xai", "cohere", "openrouter", "litellm", "glama",
-    "vertex", "bedrock",
-)  # fmt: skip
-
 Provider = Literal[
     "openai", "openai-compatible", "anthropic", "google", "groq", "xai", "cohere", "openrouter", "litellm", "glama",
     "vertex", "bedrock",
 ]  # fmt: skip
+
+PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 
 
 # -- the model

@@ -13,6 +13,9 @@ from sojourn.config.schema import AgentConfig
 from sojourn.config.shape import ANYTHING, Kind, locate
 from sojourn.config.wording import did_you_mean, is_secret, shown
 
+#: How many findings are explained: far more than are told, and soon done.
+MOST = 1000
+
 
 def validate(root: Node, report: Report) -> AgentConfig | None:
     """The sections of the file; None after something was reported."""
@@ -25,7 +28,7 @@ def validate(root: Node, report: Report) -> AgentConfig | None:
         return AgentConfig.model_validate(data)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-    for entry in found:
+    for entry in found[:MOST]:
         _explain(root, entry, report)
     return None
 

@@ -12,7 +12,10 @@ from sojourn.config.configuration import KeyPath
 MASK = "***"
 #: How much of a value is shown, characters.
 LIMIT = 60
+#: A text that is longer is not shown at all.
+LONG = 500
 
+WORD = re.compile(r"\S+")
 PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 SECRET_NAME = re.compile(
     r"token|passw|passphrase|secret|credential|authorization|cookie|bearer|signature|connectionstring"
@@ -23,8 +26,6 @@ SECRET_NAME = re.compile(
 COUNT_NAME = re.compile(r"(max|budget|limit|count|total)\w*tokens$", re.IGNORECASE)
 #: An option of a program that is followed by its value, in the same argument or the next.
 OPTION = re.compile(r"--?(?P<name>[A-Za-z][\w-]*)(?P<value>=.*)?", re.DOTALL)
-LOGIN = re.compile(r"//[^\s]*@")
-QUERY = re.compile(r"(://[^\s?]*\?)\S+")
 ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z][\w-]*)(?P<sign>[=:]\s*)\S.*", re.DOTALL)
 
 
@@ -64,7 +65,11 @@ def shown(value: object, path: KeyPath, *, hidden: bool = False, lines: int = 1)
         return "true" if value else "false"
     if isinstance(value, str):
         # Where an indent or a colon is missing, the lines below are swallowed, whatever they hold.
-        return _short(repr(_guarded(value))) if lines == 1 else f"a text of {lines} lines"
+        if lines > 1:
+            return f"a text of {lines} lines"
+        if len(value) > LONG:
+            return f"a text of {len(value)} characters"
+        return _short(repr(WORD.sub(lambda found: _guarded(found[0]), value)))
     return _short(_number(value))
 
 
@@ -81,8 +86,8 @@ def masked(value: Any, path: KeyPath, hidden: frozenset[KeyPath] = frozenset()) 
 
 
 def masked_text(text: str) -> str:
-    """A text without the login and the query of a URL in it."""
-    return QUERY.sub(rf"\1{MASK}", LOGIN.sub(f"//{MASK}@", text))
+    """A text without the logins and queries of the URLs in it."""
+    return WORD.sub(lambda found: _masked_url(found[0]), text) if "//" in text else text
 
 
 def closest(found: str, known: Iterable[str]) -> str | None:
@@ -98,15 +103,23 @@ def did_you_mean(found: str, known: Iterable[str]) -> str:
     return f", did you mean {near}?" if near else ""
 
 
-def _guarded(text: str) -> str:
-    """A text that is wrong, and may be a URL whose beginning is what is wrong with it."""
+def _masked_url(word: str) -> str:
+    # By hand, because a pattern would take hours over a long row of slashes.
+    slashes, end = word.find("//"), word.rfind("@")
+    if 0 <= slashes < end:
+        word = f"{word[:slashes]}//{MASK}{word[end:]}"
+    scheme = word.find("://")
+    query = word.find("?", scheme)
+    return f"{word[: query + 1]}{MASK}" if 0 <= scheme < query < len(word) - 1 else word
 
-    def word(found: re.Match[str]) -> str:
-        if "://" in found[0]:
-            return masked_text(found[0])
-        return re.sub(r"\?.+", f"?{MASK}", re.sub(r".+@", f"{MASK}@", found[0]))
 
-    return re.sub(r"\S+", word, text)
+def _guarded(word: str) -> str:
+    """A word that is wrong, and may be a URL whose beginning is what is wrong with it."""
+    if "://" in word:
+        return _masked_url(word)
+    if "@" in word:
+        word = MASK + word[word.rindex("@") :]
+    return f"{word[: word.index('?') + 1]}{MASK}" if "?" in word[:-1] else word
 
 
 def _arguments(arguments: list[Any]) -> list[Any]:
