@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,13 @@ from sojourn.cli.notes import on_one_line, tell, visible
 from sojourn.cli.place import agent_runtime, configuration_of
 from sojourn.cli.shapes import reply_shape
 from sojourn.errors import SojournError
-from sojourn.records import Event, EventKind, Reply, TurnStatus
+from sojourn.records import Approval, Event, EventKind, Reply, TurnStatus
 
 #: No more of a tool's arguments or result is shown, characters.
 _SHOWN = 200
+
+#: No exit code: the turn stopped for people.
+WAITING = -1
 
 #: What else is told of a turn while it runs.
 _NOTED = {
@@ -57,7 +60,10 @@ async def say_once(wanted: Wanted) -> int:
     if said.reply is not None and wanted.json:
         sys.stdout.write(json.dumps(reply_shape(session, said.reply), ensure_ascii=False) + "\n")
     elif code == OK:
-        tell(f"session {session}; go on with: {_again(wanted, session)} …")
+        tell(f"session {session}; go on with: {_again('run', wanted, session)} …")
+    elif code == WAITING:
+        told = ", ".join(on_one_line(f"{call.tool}({call.arguments})") for call in said.asked)
+        raise Refusal(f"the turn waits for a person's approval of {told}; decide in: {_again('chat', wanted, session)}")
     return code
 
 
@@ -73,10 +79,10 @@ def _prompt(given: str | None) -> str:
         raise Refusal("standard input is no text in UTF-8", USAGE) from error
 
 
-def _again(wanted: Wanted, session: str) -> str:
+def _again(command: str, wanted: Wanted, session: str) -> str:
     agent = "" if wanted.agent is None else f" --agent {shlex.quote(str(wanted.agent))}"
     storage = "" if wanted.storage is None else f" --storage {shlex.quote(wanted.storage)}"
-    return f"sojourn run{agent}{storage} --session {session}"
+    return f"sojourn {command}{agent}{storage} --session {session}"
 
 
 class _Said:
@@ -88,6 +94,8 @@ class _Said:
         self._key = f"run-{uuid.uuid4()}"
         self._interrupted = False
         self.reply: Reply | None = None
+        #: What the turn waits for.
+        self.asked: Sequence[Approval] = ()
 
     async def follow(self) -> int:
         """Show the turn as it goes; gives the exit code."""
@@ -109,6 +117,9 @@ class _Said:
             self._screen.show(event)
             last = event
         self._screen.end()
+        if last is not None and last.kind is EventKind.TURN_WAITING and last.reply is not None:
+            self.asked = last.reply.approvals
+            return WAITING
         if last is not None and last.status is TurnStatus.COMPLETED:
             self.reply = last.reply
             self._screen.answer(last.reply)
@@ -120,7 +131,7 @@ class _Said:
 
     def _why(self, last: Event | None) -> str:
         if last is None or last.kind is not EventKind.TURN_ENDED:
-            return f"the turn waits; see `sojourn sessions show {self._session}`"
+            return f"the turn is gone: session {self._session} was deleted"
         return f"the turn {last.status or 'ended'}: {on_one_line(last.text)}"
 
     async def _cancel(self) -> bool:

@@ -47,7 +47,13 @@ def turn_shape(turn: Turn) -> Shape:
 
 def queued_shape(queued: QueuedInput) -> Shape:
     """An input that is not in the history yet."""
-    return {"position": queued.position, "turn": queued.turn, "content": queued.content, "held": queued.held}
+    return {
+        "position": queued.position,
+        "turn": queued.turn,
+        "kind": queued.kind.value,
+        "content": queued.content,
+        "held": queued.held,
+    }
 
 
 def message_shape(message: Message) -> Shape:
