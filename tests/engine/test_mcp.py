@@ -366,21 +366,26 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, None])
-async def test_no_child_outlives_its_parent_however_that_ends(tmp_path: Path, end: signal.Signals | None) -> None:
+async def test_no_child_outlives_its_parent_however_that_ends(tmp_path: Path) -> None:
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(_end_a_parent(tmp_path, end) for end in (signal.SIGKILL, signal.SIGTERM, None)))
+
+
+async def _end_a_parent(tmp_path: Path, end: signal.Signals | None) -> None:
+    folder = tmp_path / (end.name if end else "exit")
+    folder.mkdir()
     parent = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PARENT, str(tmp_path), "wait" if end else "leave",
+        sys.executable, "-c", PARENT, str(folder), "wait" if end else "leave",
         stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert parent.stdout is not None
-    async with asyncio.timeout(60):
-        assert await parent.stdout.readline() == b"open\n"
-        pids = [*Rough(tmp_path, name="deaf").pids, *Rough(tmp_path, name="meek").pids]
-        assert len(pids) == 2
-        if end is not None:
-            parent.send_signal(end)
-        await parent.wait()
-        await until(lambda: not any(map(alive, pids)))
+    assert await parent.stdout.readline() == b"open\n"
+    pids = [*Rough(folder, name="deaf").pids, *Rough(folder, name="meek").pids]
+    assert len(pids) == 2
+    if end is not None:
+        parent.send_signal(end)
+    await parent.wait()
+    await until(lambda: not any(map(alive, pids)))
 
 
 async def test_a_cancelled_close_ends_the_children_all_the_same(

@@ -179,6 +179,10 @@ class Link:
                 state.status = None
                 try:
                     await self._connection()
+                except asyncio.CancelledError:
+                    if _is_cancelled():
+                        raise
+                    self._lost("its connection was cancelled")  # by the libraries, for nobody asked us to end
                 except Exception as error:  # noqa: BLE001 - whatever keeps the server away, it is tried again
                     self._lost(_why(error))
                 finally:
@@ -358,6 +362,7 @@ class Link:
     def _drop_chores(self) -> None:
         for task in self._chores:
             task.cancel()
+        self._check = self._refresh = None
 
 
 async def _within(seconds: float, event: Coroutine[Any, Any, Any]) -> None:
@@ -367,6 +372,11 @@ async def _within(seconds: float, event: Coroutine[Any, Any, Any]) -> None:
             await event
     except TimeoutError:
         pass
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _why(error: BaseException) -> str:
