@@ -7,12 +7,17 @@ import queue
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from sojourn.abc import Run, Step
+from sojourn.bootstrap import Sojourn
+from sojourn.cli import run
+from sojourn.cli.exits import Refusal
+from sojourn.testing import ScriptedEngine, ScriptedHistory, pause, say
 from tests.cli.kit import COMMAND, environment, invoke, printed, sojourn, terminal
 
 
@@ -69,6 +74,23 @@ def test_a_reader_who_leaves_is_not_told_anything(home: Path) -> None:
             said = process.stderr.read()
         assert "Traceback" not in said
         assert "Broken" not in said
+
+
+async def test_a_turn_that_waits_for_a_person_says_for_what(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    async def script(run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+        yield say("may I?", calls=["pay"])
+        yield pause((0, "pay"), arguments='{"sum":5}')
+
+    def scripted(configuration: object, storage: str | None) -> Sojourn:
+        return Sojourn(ScriptedEngine(script), storage="memory:")
+
+    monkeypatch.setattr(run, "agent_runtime", scripted)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refusal, match=r"approval of pay\({\"sum\":5}\); decide in: sojourn chat --session s$"):
+        await run.say_once(run.Wanted(prompt="pay", session="s", agent=None, storage=None))
+    assert capsys.readouterr().out == ""
 
 
 # -- with a model that takes its time

@@ -32,9 +32,7 @@ Session = Annotated[
 def root(*, version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
     """Run one AI agent for many people at once."""
     if version:
-        from sojourn import __version__
-
-        typer.echo(f"sojourn {__version__}")
+        _print_version()
         raise typer.Exit
 
 
@@ -146,5 +144,14 @@ def demo(
 
 def main() -> NoReturn:
     """The console script."""
+    if sys.argv[1:] == ["--version"]:  # what reads a command line takes as long to load as all else
+        _print_version()
+        sys.exit(OK)
     app(prog_name="sojourn")
     sys.exit(OK)
+
+
+def _print_version() -> None:
+    from sojourn import __version__
+
+    typer.echo(f"sojourn {__version__}")
