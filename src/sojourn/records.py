@@ -81,6 +81,7 @@ class EntryKind(StrEnum):
     TURN_RESUMED = "turn_resumed"  # a new attempt after an interruption
     APPROVAL_ASKED = "approval_asked"
     APPROVAL_DECIDED = "approval_decided"
+    STATE_CHANGED = "state_changed"  # the session's state from here on
     TURN_ENDED = "turn_ended"
     SESSION_RESET = "session_reset"
 
@@ -96,6 +97,7 @@ class EventKind(StrEnum):
     TURN_RESUMED = "turn_resumed"
     APPROVAL_ASKED = "approval_asked"
     APPROVAL_DECIDED = "approval_decided"
+    STATE_CHANGED = "state_changed"
     TURN_ENDED = "turn_ended"
     SESSION_RESET = "session_reset"
     TEXT = "text"  # a piece of the answer while it is written

@@ -63,6 +63,8 @@ CALLS: dict[str, Callable[[Scope, Any], Any]] = {
     "approve": lambda scope, of: scope.approve(of, "1"),
     "deny": lambda scope, of: scope.deny(of, "1"),
     "remembered": lambda scope, of: scope.remembered(of),
+    "state": lambda scope, of: scope.state(of),
+    "set_state": lambda scope, of: scope.set_state(of, {}),
     "steer": lambda scope, of: scope.steer(of, "hi"),
     "follow_up": lambda scope, of: scope.follow_up(of, "hi"),
     "remove": lambda scope, of: scope.remove(of, 1),

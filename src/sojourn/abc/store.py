@@ -190,6 +190,10 @@ class SessionStore(ABC):
         """
         raise NotImplementedError
 
+    @abstractmethod
+    async def change_state(self, user: str, id: str, body: str, now: int) -> SessionRow:
+        """Log a STATE_CHANGED entry with this body where no turn runs; raises SessionNotFound, SessionBusy."""
+
     # -- questions to people
 
     @abstractmethod

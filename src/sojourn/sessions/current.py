@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from sojourn.errors import SessionReentrant
 from sojourn.records import Session
 from sojourn.sessions.residency import Name
+from sojourn.sessions.state import State
 
-_current: ContextVar[Session | None] = ContextVar("sojourn_current_session", default=None)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentSession(Session):
+    """The session as it stood when the turn began, and its state as it stands now."""
+
+    held: State = field(repr=False, compare=False)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the agent keeps of this session; a change is stored with the tool's result. JSON values only."""
+        return self.held.open()
 
 
-def current_session() -> Session:
+_current: ContextVar[CurrentSession | None] = ContextVar("sojourn_current_session", default=None)
+
+
+def current_session() -> CurrentSession:
     """The session whose turn the calling tool runs in; raises LookupError outside a turn."""
     session = _current.get()
     if session is None:
@@ -27,9 +43,10 @@ def running_in() -> Name | None:
     return (session.user, session.id) if session else None
 
 
-def enter(session: Session) -> None:
+def enter(session: Session, state: State) -> None:
     """All that this task does from here on belongs to `session`."""
-    _current.set(session)
+    known = {name.name: getattr(session, name.name) for name in fields(Session)}
+    _current.set(CurrentSession(**known, held=state))
 
 
 def waiting_for(waits: dict[Name, list[Name]], target: Name) -> AbstractContextManager[None]:

@@ -14,7 +14,7 @@ from sojourn.errors import InvalidInput, RuntimeClosed, SessionNotFound, Sojourn
 from sojourn.records import BusyPolicy, Content, InputKind, Reply, UnloadReason
 from sojourn.sessions import current
 from sojourn.sessions.checks import printable
-from sojourn.sessions.live import Core, Live, Ticket, seen
+from sojourn.sessions.live import Core, Live, Ticket, seen, state_after
 from sojourn.sessions.mailbox import Mailbox
 from sojourn.sessions.residency import Name, Place
 from sojourn.sessions.titles import title_from
@@ -208,7 +208,7 @@ class Desk:
                 raise StorageCorrupt(f"session {name[1]!r}", str(error)) from error
             await asyncio.sleep(0)  # a long history must not hold up everybody else
         self._core.residency.restored += 1
-        return Live(name, row, history)
+        return Live(name, row, history, state_after(entries))
 
 
 def _loaded(place: Place[Live]) -> Live:

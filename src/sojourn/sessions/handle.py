@@ -137,6 +137,14 @@ class SessionHandle:
         """See Scope.remove."""
         return await self._scope.remove(self.id, position)
 
+    async def state(self) -> Mapping[str, Any]:
+        """See Scope.state."""
+        return await self._scope.state(self.id)
+
+    async def set_state(self, state: Mapping[str, Any]) -> None:
+        """See Scope.set_state."""
+        await self._scope.set_state(self.id, state)
+
     async def approvals(self, *, pending: bool = True, limit: int = 100) -> Sequence[Approval]:
         """See Scope.approvals."""
         return await self._scope.approvals(self.id, pending=pending, limit=limit)

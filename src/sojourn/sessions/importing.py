@@ -13,7 +13,7 @@ from sojourn.abc import Engine, Entry, SessionRow, TurnRow
 from sojourn.errors import InvalidInput
 from sojourn.records import EntryKind, SessionStatus, TurnStatus, Usage, check_session_id
 from sojourn.sessions.titles import MAX_TITLE, can_be_title
-from sojourn.sessions.views import encode_content, message_of
+from sojourn.sessions.views import can_be_approval, encode_content, message_of
 
 #: The end of the year 9999, milliseconds.
 _LAST_TIME = 253_402_300_799_999
@@ -75,6 +75,8 @@ def entry(data: Mapping[str, Any]) -> Entry:
         _check_said(found, text)
     elif kind is EntryKind.TURN_ENDED:
         _check_ended(found)
+    elif kind in {EntryKind.APPROVAL_ASKED, EntryKind.APPROVAL_DECIDED}:
+        _require(can_be_approval(found), '"body": an approval')
     return Entry(
         _whole(data, "seq", 1), kind, _whole(data, "turn", 0), body, text, _whole(data, "created", 0, _LAST_TIME)
     )

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from sojourn.abc import Accepted, Acquired, Claim, Engine, Entry, History, SessionRow, SessionStore
 from sojourn.clock import Clock
-from sojourn.records import OnInterrupt, Reply, UnloadReason, Usage
+from sojourn.records import EntryKind, OnInterrupt, Reply, UnloadReason, Usage
 from sojourn.sessions.feed import Feeds
 from sojourn.sessions.residency import Name, Residency
+from sojourn.sessions.state import EMPTY
 from sojourn.sessions.views import usage_of
 
 if TYPE_CHECKING:
@@ -64,15 +65,18 @@ class Live:
         "key",
         "mailbox",
         "name",
+        "state",
         "unreadable",
         "version",
     )
 
-    def __init__(self, name: Name, row: SessionRow | None, history: History) -> None:
+    def __init__(self, name: Name, row: SessionRow | None, history: History, state: str = EMPTY) -> None:
         self.name = name
         self.history = history
         self.key = row.key if row else None
         self.version = row.version if row else 0
+        #: JSON, as it is stored.
+        self.state = state
         self._usage: Mapping[str, Usage] = {}
         self._usage_text = "{}"
         #: Through which input comes, so that it is stored in the order in which callers came.
@@ -100,6 +104,7 @@ class Live:
 
     def _extend(self, entries: Sequence[Entry]) -> None:
         # what is stored is stored: the turn ends as failed then, and the copy is dropped
+        self.state = state_after(entries, self.state)
         try:
             self.history.extend(entries)
         except ValueError as error:
@@ -115,6 +120,16 @@ class Live:
 
     def left(self, reason: UnloadReason) -> None:
         """It has left memory."""
+
+
+def state_after(entries: Sequence[Entry], before: str = EMPTY) -> str:
+    """The session's state behind these entries, as JSON."""
+    for entry in reversed(entries):
+        if entry.kind is EntryKind.STATE_CHANGED:
+            return entry.body
+        if entry.kind is EntryKind.SESSION_RESET:
+            return EMPTY
+    return before
 
 
 #: How a turn ends for those who wait for it: a value even where it is an error, because nobody may be left to hear it.

@@ -16,6 +16,7 @@ from sojourn.records import UnloadReason
 from sojourn.sessions.feed import Feed
 from sojourn.sessions.live import Core, Live, Outcome, Ticket
 from sojourn.sessions.residency import Place
+from sojourn.sessions.state import EMPTY
 from sojourn.sessions.turn_run import TurnRun
 from sojourn.sessions.turn_write import Stop
 
@@ -169,7 +170,7 @@ class Mailbox:
     def _take(self, got: Accepted | Acquired) -> None:
         if self._live.key not in {None, got.session.key}:
             # deleted by another process and created anew by this input: nothing of the old one may be told
-            self._live.history = self._core.engine.history()
+            self._live.history, self._live.state = self._core.engine.history(), EMPTY
         self._live.take(got)
         self._feed.publish(got.tail)
 

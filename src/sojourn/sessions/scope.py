@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from sojourn.records import (
     BusyPolicy,
     Content,
     Effect,
+    EntryKind,
     Event,
     EventKind,
     InputKind,
@@ -37,6 +39,7 @@ from sojourn.sessions.checks import printable, whole_number
 from sojourn.sessions.desk import Said, check_said
 from sojourn.sessions.handle import SessionHandle
 from sojourn.sessions.residency import Name
+from sojourn.sessions.state import encoded
 from sojourn.sessions.titles import MAX_TITLE, can_be_title
 from sojourn.sessions.views import approval_of, message_of, queued_of, remembered_of, session_of, turn_of
 
@@ -264,6 +267,20 @@ class Scope:
         if number is not None:
             await self._runtime.removed(name, number)
         return number is not None
+
+    async def state(self, id: str) -> Mapping[str, Any]:
+        """What the agent's tools keep of the session. Raises SessionNotFound."""
+        kinds = frozenset({EntryKind.STATE_CHANGED})
+        found = await self._runtime.core.store.entries(*self._name(id), kinds=kinds, limit=1, newest=True)
+        state: Mapping[str, Any] = json.loads(found[-1].body) if found else {}
+        return state
+
+    async def set_state(self, id: str, state: Mapping[str, Any]) -> None:
+        """Replace the session's state while no turn runs. Raises SessionNotFound, SessionBusy, InvalidInput."""
+        name, core = self._name(id), self._runtime.core
+        await core.store.change_state(*name, encoded(state), core.clock.now_ms())
+        core.residency.touch(name)
+        core.feeds.look(name)
 
     # -- questions to people
 

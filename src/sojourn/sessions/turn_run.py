@@ -152,7 +152,7 @@ class TurnRun(TurnWriter):
         """One run of the engine; AGAIN where something was said into the turn that the next run has to tell."""
         self._feed.begin(self.turn, self._attempt, self._live.version)
         session = session_of(self._row)
-        current.enter(session)
+        current.enter(session, self._state)
         steps = self._core.engine.run(Run(session, self.turn, self._attempt, self._live.history, self._decided))
         final: ModelResponded | None = None
         try:

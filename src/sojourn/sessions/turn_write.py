@@ -26,6 +26,7 @@ from sojourn.abc import (
 from sojourn.records import Effect, EffectStatus, EntryKind, Usage
 from sojourn.sessions.feed import Feed
 from sojourn.sessions.live import Core, Live
+from sojourn.sessions.state import State
 from sojourn.sessions.views import usage_json, usage_of
 
 logger = logging.getLogger("sojourn.turns")
@@ -59,6 +60,8 @@ class TurnWriter:
         self._open: dict[tuple[int, int], Effect] = {(e.seq, e.index): e for e in work.open_calls}
         #: How many inputs are in line that are to be said into this turn, as far as is known.
         self._steers = work.session.steers
+        #: As the tools have it.
+        self._state = State(live.state)
         self._task = asyncio.current_task()
         self._in_engine = False
         self.stop_reason: Stop | None = None
@@ -143,6 +146,10 @@ class TurnWriter:
         end: TurnEnd | None = None,
     ) -> bool:
         """Store; then take into the copy in memory; then publish. False where the store refuses to end the turn yet."""
+        if (state := self._state.change()) is not None:
+            # behind a response, whose number is known already, but within its turn
+            place = len(entries) - bool(entries and entries[-1].kind is EntryKind.TURN_ENDED)
+            entries = [*entries[:place], Entry(0, EntryKind.STATE_CHANGED, self.turn, state), *entries[place:]]
         now = self._core.clock.now_ms()
         for seq, entry in enumerate(entries, self._live.version + 1):
             entry.seq, entry.created = seq, now
@@ -156,6 +163,8 @@ class TurnWriter:
         if answer.refused:
             return False
         self._steers = answer.steers
+        if state is not None:
+            self._state.stored(state)
         for effect in finished:
             self._open.pop((effect.seq, effect.index), None)
             if effect.status is EffectStatus.STARTED:

@@ -206,6 +206,15 @@ def approval_in(entry: Entry, session: str) -> Approval:
     return approval_of(ApprovalRow(user="", session=session, turn=entry.turn, **body))
 
 
+def can_be_approval(body: Mapping[str, Any]) -> bool:
+    """Whether this is the body of an entry that tells of a question."""
+    try:
+        approval_of(ApprovalRow(user="", session="", turn=0, **{**body, "status": ApprovalStatus(body["status"])}))
+    except (TypeError, ValueError, KeyError, OverflowError, OSError):
+        return False
+    return True
+
+
 def remembered_of(row: RememberedRow) -> Remembered:
     """What is remembered, as its owner sees it."""
     return Remembered(

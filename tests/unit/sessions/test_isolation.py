@@ -32,6 +32,8 @@ CALLS: dict[str, Callable[[Scope], Awaitable[Any]]] = {
     "remembered": lambda bob: bob.remembered("s"),
     "approve": lambda bob: bob.approve("s", "1"),
     "deny": lambda bob: bob.deny("s", "1"),
+    "state": lambda bob: bob.state("s"),
+    "set_state": lambda bob: bob.set_state("s", {}),
     "steer": lambda bob: bob.steer("s", "hi", create=False),
     "follow_up": lambda bob: bob.follow_up("s", "hi", create=False),
     "remove": lambda bob: bob.remove("s", 1),

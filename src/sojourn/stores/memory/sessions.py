@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sojourn.abc import MESSAGE_KINDS, Entry, SessionRow, TurnRow
-from sojourn.errors import ForkPointInvalid, SessionExists
+from sojourn.errors import ForkPointInvalid, SessionBusy, SessionExists
 from sojourn.records import EntryKind, SessionStatus
 from sojourn.stores.common import decode_cursor, encode_cursor, words
 from sojourn.stores.memory.approvals import MemoryApprovals
@@ -44,6 +44,15 @@ class MemorySessions(MemoryApprovals):
         row = self._find(user, id).row
         row.title, row.active = title, max(now, row.active)
         return replace(row)
+
+    async def change_state(self, user: str, id: str, body: str, now: int) -> SessionRow:
+        self._write()
+        s = self._find(user, id)
+        if s.row.status is SessionStatus.RUNNING and not self._free(s.row):
+            raise SessionBusy(id)
+        s.row.active = max(now, s.row.active)
+        self._log(s, [Entry(0, EntryKind.STATE_CHANGED, 0, body)], now)
+        return replace(s.row)
 
     async def reset(self, user: str, id: str, now: int) -> SessionRow:
         self._write()

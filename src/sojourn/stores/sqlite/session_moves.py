@@ -9,8 +9,8 @@ from typing import Any
 import apsw
 
 from sojourn.abc import Entry, SessionRow, TurnRow
-from sojourn.errors import ForkPointInvalid, SessionExists, SessionNotFound
-from sojourn.records import ApprovalStatus, EntryKind
+from sojourn.errors import ForkPointInvalid, SessionBusy, SessionExists, SessionNotFound
+from sojourn.records import ApprovalStatus, EntryKind, SessionStatus
 from sojourn.stores.sqlite import rows
 from sojourn.stores.sqlite.rows import INDEXED, SQL, indexed, one
 from sojourn.stores.sqlite.turn_moves import create as create_row
@@ -36,6 +36,17 @@ def rename(connection: apsw.Connection, user: str, id: str, title: str, now: int
     if title:
         connection.execute(SQL["index"], (-row.key, indexed(user, title)))
     row.title, row.active = title, max(row.active, now)
+    return row
+
+
+def change_state(connection: apsw.Connection, node: Node, row: SessionRow, body: str, now: int) -> SessionRow:
+    """See SessionStore.change_state."""
+    if row.status is SessionStatus.RUNNING and not node.may_take(row):
+        raise SessionBusy(row.id)
+    row.version += 1
+    row.active = max(row.active, now)
+    connection.execute(SQL["noted"], (now, row.key))
+    log(connection, row, row.version, Entry(0, EntryKind.STATE_CHANGED, 0, body), now)
     return row
 
 

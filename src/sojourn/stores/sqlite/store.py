@@ -276,6 +276,12 @@ class SqliteStore(SessionStore):
     async def remove(self, user: str, id: str, position: int, now: int) -> int | None:
         return await self._write(lambda connection: inbox_moves.remove(connection, user, id, position, now))
 
+    async def change_state(self, user: str, id: str, body: str, now: int) -> SessionRow:
+        def move(connection: apsw.Connection) -> SessionRow:
+            return session_moves.change_state(connection, self._node, rows.find(connection, user, id), body, now)
+
+        return await self._write(move)
+
     # -- questions to people
 
     async def decide(self, user: str, id: str, approval: str, verdict: Verdict) -> Decided:
@@ -339,7 +345,11 @@ class SqliteStore(SessionStore):
         newest: bool = False,
         kinds: frozenset[EntryKind] | None = None,
     ) -> Sequence[Entry]:
-        chosen = "AND kind IN ('" + "', '".join(sorted(kinds)) + "')" if kinds is not None else ""
+        chosen = ""
+        if kinds is not None:
+            named = ", ".join(f"'{kind}'" for kind in sorted(kinds))
+            # only like this is an index of one kind found
+            chosen = f"AND kind = {named}" if len(kinds) == 1 else f"AND kind IN ({named})"
         sql = (
             "SELECT seq, kind, turn, body, text, created FROM log "  # noqa: S608 - only our own enum goes in
             f"WHERE session = ? AND seq > ? AND seq < ? {chosen} ORDER BY seq {'DESC' if newest else ''} LIMIT ?"

@@ -49,3 +49,6 @@ CREATE INDEX effects_open ON effects (session, seq, call) WHERE status IN ('star
 
 -- Inputs in line that are said into the current turn: inbox.kind 'steer'. They are not counted in `queued`.
 ALTER TABLE sessions ADD COLUMN steers INTEGER NOT NULL DEFAULT 0;
+
+-- The last of these in a session is its state.
+CREATE INDEX log_state ON log (session, seq) WHERE kind = 'state_changed';
