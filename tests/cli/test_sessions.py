@@ -106,7 +106,12 @@ def test_an_unknown_id_is_one_sentence(home: Path, command: str, id: str, code: 
 def test_show_prints_what_is_known(home: Path) -> None:
     done = invoke("sessions", "show", "greece-2")
     assert done.exit_code == 0
-    for line in ("id             greece-2", "title          Roll a die", "messages       8", "usage          4 requests"):
+    for line in (
+        "id             greece-2",
+        "title          Roll a die",
+        "messages       8",
+        "usage          4 requests",
+    ):
         assert line in done.stdout
     shape = printed("sessions", "show", "greece-2", "--json")
     assert [turn["status"] for turn in shape["turns"]] == ["completed", "completed"]

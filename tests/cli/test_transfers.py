@@ -96,6 +96,22 @@ def test_what_contradicts_itself_is_refused(home: Path, arguments: list[str]) ->
     assert done.stderr.splitlines()[-1].startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["import", "missing.jsonl"], "error: missing.jsonl: no such file or directory"),
+        (["export", "greece-1", "no/such/chat.jsonl"], "error: no/such/chat.jsonl: there is no folder no/such;"),
+        (["export", "greece-1", "folder", "--force"], "error: folder"),
+    ],
+)
+def test_a_path_that_cannot_be_is_named(home: Path, arguments: list[str], sentence: str) -> None:
+    Path("folder").mkdir()
+    done = invoke("sessions", *arguments)
+    assert done.exit_code == 1
+    assert sentence in done.stderr
+    assert [found.name for found in Path().iterdir()] == ["folder"]
+
+
 def test_an_empty_folder_is_no_export(home: Path) -> None:
     Path("empty").mkdir()
     assert "found no file that ends in .jsonl" in invoke("sessions", "import", "empty").stderr

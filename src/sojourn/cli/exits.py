@@ -56,12 +56,18 @@ def guarded(work: Callable[[], int]) -> NoReturn:
 
 def explain(error: Exception) -> int:
     """Say on standard error what went wrong, and give the exit code for it."""
-    problems = error.problems if isinstance(error, ConfigInvalid) else [str(error)]
+    problems = error.problems if isinstance(error, ConfigInvalid) else [_sentence(error)]
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
     if isinstance(error, Refusal):
         return error.code
     return USAGE if isinstance(error, InvalidInput) else FAILED
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error)
 
 
 def _leave_pipe() -> None:

@@ -106,6 +106,7 @@ class _Said:
             except asyncio.CancelledError:
                 if not self._interrupted:
                     raise
+                await self._cancel()  # it may have been accepted at the last moment
                 code = INTERRUPTED
             finally:
                 await asyncio.gather(*stopping, return_exceptions=True)

@@ -89,8 +89,12 @@ async def _copy(scope: Scope, id: str, write: Callable[[str], object], advance: 
 def whole_file(target: Path, *, force: bool, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A file that stands under its name only when it is complete; raises Refusal if there is one, unless `force`."""
     taken = f"{target} is already there; give --force to replace it, or another name"
+    if target.is_dir():
+        raise Refusal(f"{target} is a folder; name a file")
     if not force and target.exists():
         raise Refusal(taken)
+    if not target.parent.is_dir():
+        raise Refusal(f"{target}: there is no folder {target.parent}; make it first")
     handle, name = tempfile.mkstemp(prefix=f".{target.name[:64]}-", dir=target.parent)
     part = Path(name)
     try:
