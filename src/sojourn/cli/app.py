@@ -39,7 +39,10 @@ def root(*, version: Annotated[bool, typer.Option("--version", help="Show the ve
 @app.command()
 def run(
     prompt: Annotated[
-        str | None, typer.Argument(help="What to say; - reads it from standard input, as does nothing in a pipe.")
+        str | None,
+        typer.Argument(
+            metavar="PROMPT", help="What to say; - reads it from standard input, as does nothing in a pipe."
+        ),
     ] = None,
     *,
     session: Session = None,
@@ -81,9 +84,7 @@ def chat(
 
 @app.command()
 def check(
-    file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The agent's file; agent.yml without it.")
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The agent's file; agent.yml without it.")] = None,
     *,
     json: JsonOption = False,
 ) -> None:
@@ -98,7 +99,7 @@ def check(
 
 @app.command()
 def init(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="What to write; agent.yml without it.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="What to write; agent.yml without it.")] = None,
     *,
     provider: Annotated[str | None, typer.Option(help="Who runs the model, such as openai or anthropic.")] = None,
     model: Annotated[str | None, typer.Option(help="The model's name.")] = None,

@@ -16,7 +16,7 @@ from pathlib import Path
 from sojourn.bootstrap import Sojourn
 from sojourn.cli.exits import INTERRUPTED, OK, USAGE, Refusal
 from sojourn.cli.notes import on_one_line, tell, visible
-from sojourn.cli.place import agent_runtime, configuration_of
+from sojourn.cli.place import address_of, agent_runtime, configuration_of, shown_address
 from sojourn.cli.shapes import reply_shape
 from sojourn.errors import SojournError
 from sojourn.records import Approval, Event, EventKind, Reply, TurnStatus
@@ -52,7 +52,8 @@ async def say_once(wanted: Wanted) -> int:
     prompt = _prompt(wanted.prompt)
     configuration = configuration_of(wanted.agent)
     if configuration is None and not wanted.json:
-        tell("demo agent, which is no language model; `sojourn init` makes an agent of your own")
+        where = shown_address(address_of(configuration, wanted.storage))
+        tell(f"demo agent, which is no language model, in {where}; `sojourn init` makes an agent of your own")
     session = wanted.session or str(uuid.uuid4())
     async with agent_runtime(configuration, wanted.storage) as runtime:
         said = _Said(runtime, session, prompt, _Screen(json=wanted.json))

@@ -135,10 +135,10 @@ def fork(
 def export(
     id: Annotated[
         str | None,
-        typer.Argument(metavar="[ID]", help="The session's id, or its beginning.", autocompletion=session_ids),
+        typer.Argument(metavar="ID", help="The session's id, or its beginning.", autocompletion=session_ids),
     ] = None,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Where to; - or nothing is standard output.")
+        Path | None, typer.Argument(metavar="FILE", help="Where to; - or nothing is standard output.")
     ] = None,
     *,
     all_: Annotated[
@@ -168,7 +168,7 @@ def export(
 def import_(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE…", help="Exported conversations or folders of them; - is standard input."),
+        typer.Argument(metavar="FILE", help="Exported conversations or folders of them; - is standard input."),
     ],
     *,
     id: Annotated[
@@ -203,7 +203,7 @@ def unload(id: Id, *, agent: AgentOption = None, storage: StorageOption = None, 
 def delete(
     ids: Annotated[
         list[str],
-        typer.Argument(metavar="ID…", help="Ids of sessions, or their beginnings.", autocompletion=session_ids),
+        typer.Argument(metavar="ID", help="Ids of sessions, or their beginnings.", autocompletion=session_ids),
     ],
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
