@@ -8,10 +8,13 @@ from contextlib import aclosing
 from sojourn.cli.exits import Refusal
 from sojourn.errors import SessionNotFound
 from sojourn.records import Session
-from sojourn.sessions.scope import MAX_LIMIT, Scope
+from sojourn.sessions.scope import Scope
 
 #: A beginning this short is more likely a slip than meant, characters.
 LEAST_PREFIX = 4
+
+#: How many sessions are read at once, the most that is allowed.
+_PAGE = 1000
 
 #: How many ids are named where several begin alike.
 _NAMED = 3
@@ -58,7 +61,7 @@ async def every(scope: Scope, query: str | None = None) -> AsyncGenerator[Sessio
     """All sessions (that a query finds), newest activity first, read page by page."""
     after: str | None = None
     while True:
-        page = await scope.sessions(query=query, limit=MAX_LIMIT, after=after)
+        page = await scope.sessions(query=query, limit=_PAGE, after=after)
         for session in page.sessions:
             yield session
         after = page.next
