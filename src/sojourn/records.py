@@ -319,6 +319,16 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Contributor:
+    """A piece of the system prompt that belongs to one session; pieces go by priority, the lowest first."""
+
+    id: str
+    content: str
+    priority: int = 45
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
     """A yes that holds for more than one call."""
 

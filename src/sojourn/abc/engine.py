@@ -6,11 +6,12 @@ The core makes each step durable before it asks for the next.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sojourn.abc.rows import ApprovalRow, Entry
+from sojourn.errors import AgentUnsupported
 from sojourn.records import Effect, Message, Session, Usage
 
 
@@ -127,6 +128,8 @@ class Run:
     history: History
     #: What people decided of the calls of the last response that have no result; all of them, or none.
     decided: Sequence[ApprovalRow] = ()
+    #: What is chosen for this session alone: `llm`, as `check_model` gave it, and `contributors`, by priority.
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class History(ABC):
@@ -178,6 +181,14 @@ class Engine(ABC):
     def asks(self, history: History, calls: Sequence[Effect]) -> Sequence[Ask]:
         """The questions for calls of the last response that were intended and not asked about yet."""
         raise NotImplementedError
+
+    def check_model(self, llm: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is stored of a model that a session is to use: never a key. Raises InvalidInput, AgentUnsupported."""
+        raise AgentUnsupported("this agent has one model; only an agent of an agent.yml can use another")
+
+    def model(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The model that a session with these settings uses, for people: at least its name as `model`."""
+        return {"model": "unknown"}
 
     @abstractmethod
     def interrupted(self, text: str) -> str:

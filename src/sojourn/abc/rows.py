@@ -63,6 +63,8 @@ class SessionRow:
     held: int
     #: Inputs in line that are said into the current turn.
     steers: int = 0
+    #: How often its settings were changed.
+    revision: int = 0
 
 
 @dataclass(slots=True)

@@ -194,6 +194,17 @@ class SessionStore(ABC):
     async def change_state(self, user: str, id: str, body: str, now: int) -> SessionRow:
         """Log a STATE_CHANGED entry with this body where no turn runs; raises SessionNotFound, SessionBusy."""
 
+    @abstractmethod
+    async def settings(self, user: str, id: str) -> tuple[int, str]:
+        """The session's own settings: their revision (0: never set) and their JSON. Raises SessionNotFound."""
+
+    @abstractmethod
+    async def change_settings(self, user: str, id: str, body: str, revision: int, now: int) -> SessionRow | None:
+        """Replace the settings where they are of this revision, which rises; None where they are of another.
+
+        They do not disturb a running turn, are copied by `fork` and kept by `reset`. Raises SessionNotFound.
+        """
+
     # -- questions to people
 
     @abstractmethod

@@ -9,6 +9,7 @@ from sojourn.records import (
     Approval,
     BusyPolicy,
     Content,
+    Contributor,
     Effect,
     Event,
     Message,
@@ -144,6 +145,28 @@ class SessionHandle:
     async def set_state(self, state: Mapping[str, Any]) -> None:
         """See Scope.set_state."""
         await self._scope.set_state(self.id, state)
+
+    async def model(self) -> Mapping[str, Any]:
+        """See Scope.model."""
+        return await self._scope.model(self.id)
+
+    async def switch_model(self, llm: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """See Scope.switch_model."""
+        return await self._scope.switch_model(self.id, llm)
+
+    async def contributors(self) -> Sequence[Contributor]:
+        """See Scope.contributors."""
+        return await self._scope.contributors(self.id)
+
+    async def contribute(
+        self, contributor: str, content: str, *, priority: int = 45, enabled: bool = True
+    ) -> Contributor:
+        """See Scope.contribute."""
+        return await self._scope.contribute(self.id, contributor, content, priority=priority, enabled=enabled)
+
+    async def withdraw(self, contributor: str) -> bool:
+        """See Scope.withdraw."""
+        return await self._scope.withdraw(self.id, contributor)
 
     async def approvals(self, *, pending: bool = True, limit: int = 100) -> Sequence[Approval]:
         """See Scope.approvals."""

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from sojourn.abc import MESSAGE_KINDS
 from sojourn.errors import ExportInvalid, InvalidInput, SessionBusy, SessionNotFound
 from sojourn.records import (
-    Approval,
     BusyPolicy,
     Content,
     Effect,
-    EntryKind,
     Event,
     EventKind,
-    InputKind,
     Message,
     Page,
     QueuedInput,
-    Remember,
-    Remembered,
     Reply,
     Session,
     SessionStatus,
@@ -34,31 +26,18 @@ from sojourn.records import (
     UnloadReason,
     check_session_id,
 )
-from sojourn.sessions import approvals, current, following, transfer
-from sojourn.sessions.checks import printable, whole_number
+from sojourn.sessions import current, following, transfer
+from sojourn.sessions.checks import whole_number
+from sojourn.sessions.deciding import MAX_NUMBER, Deciding, limit_of
 from sojourn.sessions.desk import Said, check_said
 from sojourn.sessions.handle import SessionHandle
 from sojourn.sessions.residency import Name
-from sojourn.sessions.state import encoded
 from sojourn.sessions.titles import MAX_TITLE, can_be_title
-from sojourn.sessions.views import approval_of, message_of, queued_of, remembered_of, session_of, turn_of
-
-if TYPE_CHECKING:
-    from sojourn.sessions.runtime import Runtime
-
-#: More than any log or turn is numbered.
-MAX_NUMBER = 2**53
-
-#: The largest page of sessions or messages.
-MAX_LIMIT = 1000
+from sojourn.sessions.views import message_of, queued_of, session_of, turn_of
 
 
-class Scope:
+class Scope(Deciding):
     """One user's sessions. Nothing of another user's can be seen or changed through it."""
-
-    def __init__(self, runtime: Runtime, user: str) -> None:
-        self._runtime = runtime
-        self.user = user
 
     def session(self, id: str) -> SessionHandle:
         """A handle for the session with this id, which need not exist yet; no I/O. Raises InvalidSessionId."""
@@ -87,7 +66,7 @@ class Scope:
         for what, text in (("query", query), ("after", after)):
             if text is not None and not isinstance(text, str):
                 raise InvalidInput(what, text, "a string")
-        rows, cursor = await self._runtime.core.store.page(self.user, query=query, limit=_limit(limit), after=after)
+        rows, cursor = await self._runtime.core.store.page(self.user, query=query, limit=limit_of(limit), after=after)
         return Page(sessions=[session_of(row) for row in rows], next=cursor)
 
     async def rename(self, id: str, title: str) -> Session:
@@ -239,99 +218,6 @@ class Scope:
         core = self._runtime.core
         return await core.store.discard(*self._name(id), _number("turn", turn), core.clock.now_ms())
 
-    # -- what is said while a turn runs
-
-    async def steer(self, id: str, content: Content, *, create: bool = True) -> QueuedInput:
-        """Say something into the turn that runs or waits: the model is told before it is asked next.
-
-        It is durable when this returns. In a session at rest it is a message. Where the turn comes to no good end it is
-        held: see `inbox`, `resume`, `discard`. Raises SessionNotFound (with create=False), InboxFull, InvalidInput.
-        """
-        return await self._put(id, content, InputKind.STEER, create=create)
-
-    async def follow_up(self, id: str, content: Content, *, create: bool = True) -> QueuedInput:
-        """Say something behind everything that is in line; several of these that wait become one turn.
-
-        Otherwise as `steer`.
-        """
-        return await self._put(id, content, InputKind.FOLLOW_UP, create=create)
-
-    async def remove(self, id: str, position: int) -> bool:
-        """Take an input out of the line, or out of what is held; False if there is none at this position.
-
-        A turn of which nothing is left is cancelled. Raises SessionNotFound.
-        """
-        name, core = self._name(id), self._runtime.core
-        place = whole_number("position", position, 0, MAX_NUMBER)
-        number = await core.store.remove(*name, place, core.clock.now_ms())
-        if number is not None:
-            await self._runtime.removed(name, number)
-        return number is not None
-
-    async def state(self, id: str) -> Mapping[str, Any]:
-        """What the agent's tools keep of the session. Raises SessionNotFound."""
-        kinds = frozenset({EntryKind.STATE_CHANGED})
-        found = await self._runtime.core.store.entries(*self._name(id), kinds=kinds, limit=1, newest=True)
-        state: Mapping[str, Any] = json.loads(found[-1].body) if found else {}
-        return state
-
-    async def set_state(self, id: str, state: Mapping[str, Any]) -> None:
-        """Replace the session's state while no turn runs. Raises SessionNotFound, SessionBusy, InvalidInput."""
-        name, core = self._name(id), self._runtime.core
-        await core.store.change_state(*name, encoded(state), core.clock.now_ms())
-        core.residency.touch(name)
-        core.feeds.look(name)
-
-    # -- questions to people
-
-    async def approvals(self, id: str | None = None, *, pending: bool = True, limit: int = 100) -> Sequence[Approval]:
-        """Calls that wait for a person, oldest first: of one session, or of all; without `pending` decided ones too.
-
-        Raises SessionNotFound.
-        """
-        self._runtime.check_open()
-        chosen = None if id is None else check_session_id(id)
-        store = self._runtime.core.store
-        found = await store.approvals(self.user, chosen, pending=pending, limit=_limit(limit))
-        return [approval_of(row) for row in found]
-
-    async def approve(
-        self,
-        id: str,
-        approval: str,
-        *,
-        arguments: Mapping[str, Any] | str | None = None,
-        remember: Remember | str | None = None,
-        by: str | None = None,
-    ) -> Approval:
-        """Let a call run, with changed `arguments` where given (an object, or its JSON).
-
-        `remember` lets later calls of the tool run unasked: "session" or "user", with "_exact" only those with the same
-        arguments; calls that wait already and match are approved with it. `by` says who decided. The same decision
-        again changes nothing. The last decision lets the turn go on. Raises SessionNotFound, ApprovalNotFound,
-        ApprovalDecided.
-        """
-        name, core = self._name(id), self._runtime.core
-        verdict = approvals.approved(core, self.user if by is None else by, arguments, remember)
-        return await approvals.decide(self._runtime, name, approval, verdict)
-
-    async def deny(self, id: str, approval: str, *, reason: str | None = None, by: str | None = None) -> Approval:
-        """Refuse a call; the model is told so, with the reason. Raises as `approve` does."""
-        name, core = self._name(id), self._runtime.core
-        verdict = approvals.denied(core, self.user if by is None else by, reason)
-        return await approvals.decide(self._runtime, name, approval, verdict)
-
-    async def remembered(self, id: str | None = None) -> Sequence[Remembered]:
-        """What runs unasked because somebody allowed it for later: of one session alone, or everything of the user."""
-        self._runtime.check_open()
-        chosen = None if id is None else check_session_id(id)
-        return [remembered_of(row) for row in await self._runtime.core.store.remembered(self.user, chosen)]
-
-    async def forget(self, remembered: str) -> bool:
-        """Ask again from now on; False if there is nothing remembered by this id."""
-        self._runtime.check_open()
-        return await self._runtime.core.store.forget(self.user, printable("remembered", remembered, 128))
-
     # -- reads
 
     async def history(self, id: str, *, before: int | None = None, limit: int | None = None) -> Sequence[Message]:
@@ -340,7 +226,7 @@ class Scope:
         Raises SessionNotFound.
         """
         core = self._runtime.core
-        limit = None if limit is None else _limit(limit)
+        limit = None if limit is None else limit_of(limit)
         entries = await core.store.entries(
             *self._name(id), before=_number("before", before), limit=limit, newest=True, kinds=MESSAGE_KINDS
         )
@@ -379,29 +265,11 @@ class Scope:
             if row.current is not None and row.status is SessionStatus.RUNNING:
                 await self._runtime.cancel_turn(name, row.current, clear=False)
 
-    async def _put(self, id: str, content: Content, kind: InputKind, *, create: bool) -> QueuedInput:
-        name = self._name(id)
-        said = replace(check_said(content, None, BusyPolicy.QUEUE, create=create), kind=kind)
-        accepted = await self._runtime.desk.put(name, said)
-        if accepted.orphaned:
-            self._runtime.wake_soon(name)
-        joined = accepted.position and accepted.session.current == accepted.turn.turn
-        kind = kind if joined or accepted.session.current is not None else InputKind.MESSAGE
-        return QueuedInput(position=accepted.position, turn=accepted.turn.turn, kind=kind, content=content, held=False)
-
     def _said(self, content: Content, key: str | None, busy: BusyPolicy | str | None, *, create: bool) -> Said:
         return check_said(content, key, self._runtime.settings.busy if busy is None else busy, create=create)
 
-    def _name(self, id: str) -> Name:
-        self._runtime.check_open()
-        return (self.user, check_session_id(id))
-
 
 _PIECE = 200
-
-
-def _limit(limit: int) -> int:
-    return whole_number("limit", limit, 1, MAX_LIMIT)
 
 
 def _title(title: object) -> str:

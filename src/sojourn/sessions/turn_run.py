@@ -7,10 +7,12 @@ as it lands, the final answer in one commit with the turn's end.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
+from typing import Any
 
 from sojourn.abc import (
     Accepted,
@@ -153,7 +155,9 @@ class TurnRun(TurnWriter):
         self._feed.begin(self.turn, self._attempt, self._live.version)
         session = session_of(self._row)
         current.enter(session, self._state)
-        steps = self._core.engine.run(Run(session, self.turn, self._attempt, self._live.history, self._decided))
+        settings = await self._settings()
+        run = Run(session, self.turn, self._attempt, self._live.history, self._decided, settings)
+        steps = self._core.engine.run(run)
         final: ModelResponded | None = None
         try:
             while (step := await self._next(steps)) is not None:
@@ -177,6 +181,13 @@ class TurnRun(TurnWriter):
             await self._close(steps)
             self._feed.halt()
         return await self._failed(None, "the agent stopped without an answer")
+
+    async def _settings(self) -> Mapping[str, Any]:
+        """What is chosen for this session alone; read only where it was changed since."""
+        if self._live.settings[0] != self._row.revision:
+            revision, body = await self._core.store.settings(*self._live.name)
+            self._live.settings = (revision, json.loads(body))
+        return self._live.settings[1]
 
     async def _tell(self) -> bool:
         """Put what was said into the turn behind what is in the history; False if it is gone again."""

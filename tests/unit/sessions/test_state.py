@@ -115,6 +115,7 @@ async def test_it_can_be_set_from_outside_while_no_turn_runs(make: Make) -> None
         await runtime.send("s", "busy")
         await runtime.set_state("s", {"cart": ["wine"]})
         assert (await runtime.send("s", "ask")).text == "['wine']"
-        for wrong in ([], None, {"a": float("nan")}, {1: 2}, {"a": object()}):
+        wrongs: list[Any] = [[], None, {"a": float("nan")}, {1: 2}, {"a": object()}]
+        for wrong in wrongs:
             with pytest.raises(InvalidInput, match="state: found"):
-                await runtime.set_state("s", wrong)  # type: ignore[arg-type]
+                await runtime.set_state("s", wrong)

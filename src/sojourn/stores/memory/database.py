@@ -26,6 +26,8 @@ class StoredSession:
     approvals: dict[tuple[int, int], ApprovalRow] = field(default_factory=dict)
     #: The last position that was given.
     position: int = 0
+    #: JSON.
+    settings: str = "{}"
 
     @property
     def current(self) -> TurnRow | None:

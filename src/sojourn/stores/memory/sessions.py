@@ -54,6 +54,18 @@ class MemorySessions(MemoryApprovals):
         self._log(s, [Entry(0, EntryKind.STATE_CHANGED, 0, body)], now)
         return replace(s.row)
 
+    async def settings(self, user: str, id: str) -> tuple[int, str]:
+        s = self._find(user, id)
+        return s.row.revision, s.settings
+
+    async def change_settings(self, user: str, id: str, body: str, revision: int, now: int) -> SessionRow | None:
+        self._write()
+        s = self._find(user, id)
+        if s.row.revision != revision:
+            return None
+        s.settings, s.row.revision, s.row.active = body, revision + 1, max(now, s.row.active)
+        return replace(s.row)
+
     async def reset(self, user: str, id: str, now: int) -> SessionRow:
         self._write()
         s = self._find(user, id)
@@ -96,6 +108,7 @@ class MemorySessions(MemoryApprovals):
         child.effects = {place: e for place, e in parent.effects.items() if place[0] <= cut and e.status in OPEN_CALLS}
         row = child.row
         row.parent, row.version, row.first = id, cut, parent.row.first
+        child.settings, row.revision = parent.settings, parent.row.revision
         row.messages = sum(e.kind in MESSAGE_KINDS for e in child.log)
         row.turns = max((e.turn for e in child.log), default=0)
         return replace(row)

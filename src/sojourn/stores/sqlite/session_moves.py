@@ -50,6 +50,24 @@ def change_state(connection: apsw.Connection, node: Node, row: SessionRow, body:
     return row
 
 
+def settings(connection: apsw.Connection, row: SessionRow) -> tuple[int, str]:
+    """See SessionStore.settings."""
+    found = one(connection, "settings", row.key)
+    return row.revision, found[0] if found else "{}"
+
+
+def change_settings(
+    connection: apsw.Connection, row: SessionRow, body: str, revision: int, now: int
+) -> SessionRow | None:
+    """See SessionStore.change_settings."""
+    if row.revision != revision:
+        return None
+    connection.execute(SQL["set_settings"], (row.key, body))
+    connection.execute(SQL["settings_changed"], (now, row.key))
+    row.revision, row.active = revision + 1, max(row.active, now)
+    return row
+
+
 def reset(connection: apsw.Connection, user: str, id: str, now: int) -> SessionRow:
     """See SessionStore.reset."""
     row = rows.find(connection, user, id)
@@ -101,6 +119,7 @@ def _purge(connection: apsw.Connection, node: Node, limit: int) -> bool:
         limit -= gone + 1
         connection.execute(SQL["purged"], (session,))
         if whole:
+            connection.execute(SQL["purge_settings"], (session,))
             connection.execute(SQL["purge_session"], (session,))
     return bool(_next_purges(connection, node, 1))
 
@@ -201,6 +220,8 @@ def finish_fork(connection: apsw.Connection, copy: Copy, new_id: str, title: str
     """Make the whole copy reachable."""
     messages, turns = one(connection, "copied", copy.child.key)
     connection.execute(SQL["copy_open_effects"], (copy.child.key, copy.source.key, copy.source.first, copy.cut))
+    connection.execute(SQL["copy_settings"], (copy.child.key, copy.source.key))
+    connection.execute(SQL["copy_revision"], (copy.source.revision, copy.child.key))
     row = copy.child
     row.id, row.title, row.active, row.messages, row.turns = new_id, title, now, messages, turns
     row.version, row.first = copy.cut, copy.source.first

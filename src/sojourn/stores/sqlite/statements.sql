@@ -3,19 +3,22 @@
 -- name: session_by_id
 SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
        (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
-       s.first, s.turns, s.current, s.queued, s.held, s.steers
+       s.first, s.turns, s.current, s.queued, s.held, s.steers,
+       s.revision
 FROM sessions s WHERE s.user = ? AND s.id = ?;
 
 -- name: session_by_key
 SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
        (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
-       s.first, s.turns, s.current, s.queued, s.held, s.steers
+       s.first, s.turns, s.current, s.queued, s.held, s.steers,
+       s.revision
 FROM sessions s WHERE s.key = ? AND s.id IS NOT NULL;
 
 -- name: page
 SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
        (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
-       s.first, s.turns, s.current, s.queued, s.held, s.steers
+       s.first, s.turns, s.current, s.queued, s.held, s.steers,
+       s.revision
 FROM sessions s WHERE s.user = ? AND s.id IS NOT NULL AND (s.active, s.key) < (?, ?)
 ORDER BY s.active DESC, s.key DESC LIMIT ?;
 
@@ -24,7 +27,8 @@ ORDER BY s.active DESC, s.key DESC LIMIT ?;
 -- other way round, which would look through all that was found for every session.
 SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
        (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
-       s.first, s.turns, s.current, s.queued, s.held, s.steers
+       s.first, s.turns, s.current, s.queued, s.held, s.steers,
+       s.revision
 FROM (SELECT DISTINCT coalesce(l.session, -f.rowid) AS key
       FROM search f LEFT JOIN log l ON l.id = f.rowid
       WHERE f.search MATCH ?
@@ -407,3 +411,21 @@ DELETE FROM remembered WHERE user = ? AND id = ?;
 
 -- name: forget_session
 DELETE FROM remembered WHERE session = ?;
+
+-- name: settings
+SELECT body FROM settings WHERE session = ?;
+
+-- name: set_settings
+INSERT INTO settings (session, body) VALUES (?, ?) ON CONFLICT (session) DO UPDATE SET body = excluded.body;
+
+-- name: settings_changed
+UPDATE sessions SET revision = revision + 1, active = max(active, ?) WHERE key = ?;
+
+-- name: copy_settings
+INSERT INTO settings (session, body) SELECT ?, body FROM settings WHERE session = ?;
+
+-- name: copy_revision
+UPDATE sessions SET revision = ? WHERE key = ?;
+
+-- name: purge_settings
+DELETE FROM settings WHERE session = ?;

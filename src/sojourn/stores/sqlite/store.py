@@ -282,6 +282,16 @@ class SqliteStore(SessionStore):
 
         return await self._write(move)
 
+    async def settings(self, user: str, id: str) -> tuple[int, str]:
+        return await self._read(lambda connection: session_moves.settings(connection, rows.find(connection, user, id)))
+
+    async def change_settings(self, user: str, id: str, body: str, revision: int, now: int) -> SessionRow | None:
+        return await self._write(
+            lambda connection: session_moves.change_settings(
+                connection, rows.find(connection, user, id), body, revision, now
+            )
+        )
+
     # -- questions to people
 
     async def decide(self, user: str, id: str, approval: str, verdict: Verdict) -> Decided:

@@ -52,3 +52,7 @@ ALTER TABLE sessions ADD COLUMN steers INTEGER NOT NULL DEFAULT 0;
 
 -- The last of these in a session is its state.
 CREATE INDEX log_state ON log (session, seq) WHERE kind = 'state_changed';
+
+-- What was chosen for one session alone: its model, pieces of its system prompt. No keys.
+ALTER TABLE sessions ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE settings (session INTEGER PRIMARY KEY, body TEXT NOT NULL);
