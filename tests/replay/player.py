@@ -2,7 +2,8 @@
 
 python player.py '{"conversations": …, "database": …, "port": …, "tools": [command…], …}'
 
-With an "agent_file" the agent is the one that this file describes.
+With an "agent_file" the agent is the one that this file describes. With "approve": {"manual": true} every call waits
+for a person, and is allowed.
 
 Prints a line of JSON for each reply that was acknowledged, and for each look at how many sessions are live.
 """
@@ -21,6 +22,7 @@ from pydantic_ai import Agent
 from pydantic_ai.mcp import MCPToolset
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
+from pydantic_ai.toolsets import AbstractToolset
 
 from sojourn import Sojourn
 
@@ -38,6 +40,7 @@ class Player:
         self.plan = plan
         lines = Path(plan["conversations"]).read_text(encoding="utf-8").splitlines()
         self.recorded = {found["id"]: found["messages"] for found in map(json.loads, lines)}
+        self.allowed = 0
         self.places = asyncio.Semaphore(plan["at_once"])
 
     def runtime(self) -> Sojourn:
@@ -45,10 +48,11 @@ class Player:
             return Sojourn.from_file(self.plan["agent_file"])
         provider = OpenAIProvider(base_url=f"http://127.0.0.1:{self.plan['port']}/v1", api_key="none")
         command, *arguments = self.plan["tools"]
+        toolset: AbstractToolset[Any] = MCPToolset(StdioTransport(command, arguments))
         agent = Agent(
             OpenAIChatModel("replay", provider=provider, settings={"max_retries": 0}),
             instructions="You are a replayed agent.",
-            toolsets=[MCPToolset(StdioTransport(command, arguments))],
+            toolsets=[toolset.approval_required() if self.plan["approve"]["manual"] else toolset],
         )
         return Sojourn(
             agent,
@@ -67,13 +71,18 @@ class Player:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
             statistics = await runtime.statistics()
-            report(done=True, restored=statistics.restored, unloaded=sum(statistics.unloaded.values()))
+            unloaded = sum(statistics.unloaded.values())
+            report(done=True, restored=statistics.restored, unloaded=unloaded, allowed=self.allowed)
 
     async def converse(self, runtime: Sojourn, number: int) -> None:
         async with self.places:
             for turn, text in enumerate(turns(self.recorded[number]), 1):
                 mark = f"[[conv {number}]] " if turn == 1 else ""
-                reply = await runtime.send(f"conv-{number}", mark + text, key=f"turn-{turn}")
+                session, key = f"conv-{number}", f"turn-{turn}"
+                while (reply := await runtime.send(session, mark + text, key=key)).finish_reason == "waiting":
+                    for approval in reply.approvals:
+                        await runtime.approve(session, approval.id)
+                        self.allowed += 1
                 report(conversation=number, turn=turn, text=reply.text)
 
     async def watch(self, runtime: Sojourn) -> None:

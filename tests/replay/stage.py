@@ -53,6 +53,8 @@ class Replay:
     tool_log: Path
     #: Whether the agent is described by an agent.yml.
     by_file: bool = False
+    #: Whether every call waits for a person, who allows it.
+    manual: bool = False
     replies: dict[tuple[int, int], str] = field(default_factory=dict)
     most_live: int = 0
     kills: int = 0
@@ -74,6 +76,7 @@ class Replay:
                 "conversations": str(self.conversations), "database": str(self.database), "port": port,
                 "tools": self.tools, "at_once": at_once, "ttl_ms": ttl_ms, "max_sessions": MAX_SESSIONS,
                 "agent_file": str(self._write_agent(port, ttl_ms)) if self.by_file else None,
+                "approve": {"manual": self.manual},
             }  # fmt: skip
             for remaining in range(kills, -1, -1):
                 await self._play(plan, kill=remaining > 0)
@@ -104,7 +107,7 @@ class Replay:
         command, *arguments = self.tools
         agent = {
             "systemPrompt": "You are a replayed agent.",
-            "permissions": {"mode": "auto-approve"},
+            "permissions": {"mode": "manual" if self.manual else "auto-approve"},
             "llm": {
                 "provider": "openai-compatible", "model": "replay", "apiKey": "none",
                 "baseURL": f"http://127.0.0.1:{port}/v1",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.replay.conversations import many, write
 from tests.replay.stage import HERE, Replay
 
@@ -40,6 +42,17 @@ async def test_an_agent_of_an_agent_file_plays_them_as_well(tmp_path: Path) -> N
     played.by_file = True
     await played.perform(kills=1)
     await played.check()
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+async def test_conversations_whose_every_call_is_asked_about_and_allowed_are_the_same(
+    tmp_path: Path, *, by_file: bool
+) -> None:
+    played = replay(tmp_path, copies=3)
+    played.by_file, played.manual = by_file, True
+    await played.perform(kills=1)
+    await played.check()
+    assert played.last["allowed"] > 0
 
 
 async def test_a_conversation_is_played_by_one_command_a_turn(tmp_path: Path) -> None:
