@@ -6,12 +6,12 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-from tests.model.store_machine import StoreMachine
+from tests.model.approval_machine import ApprovalMachine
 
 #: How many runs; `SOJOURN_EXAMPLES=2000` for an acceptance run.
 EXAMPLES = int(os.environ.get("SOJOURN_EXAMPLES", "25"))
 
-TestStores = StoreMachine.TestCase
+TestStores = ApprovalMachine.TestCase
 TestStores.settings = settings(
     max_examples=EXAMPLES,
     stateful_step_count=40,

@@ -137,7 +137,7 @@ class MemoryTurns(MemoryApprovals):
         asked = self._ask(s, write)
         if not self._is_asked(s):
             following = self._acquired(s, turn, written, continued=True, interrupted=False)
-            return Appended(s.row.version, asked=asked, next=following)
+            return Appended(s.row.version, asked=asked, next=replace(following, decided=[replace(q) for q in asked]))
         turn.status, turn.reason = TurnStatus.WAITING, end.reason
         s.row.owner = None
         self._settle(s)
