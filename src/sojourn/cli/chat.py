@@ -132,7 +132,7 @@ class Chat:
         self.spoken = session is not None
         name = short(found.id) if session is None else name_of(session)
         self.screen.tell_status(Status(name=name, model=self._model, loading=not self._agent.loaded))
-        self.screen.note(f"session {found.id} · /help tells what can be done")
+        self.screen.note(f"session {name} · /help tells what can be done")
         if session is None and self._greeting:
             self.screen.greet(self._greeting)
         self.screen.past(found.messages, found.earlier)

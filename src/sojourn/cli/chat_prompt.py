@@ -78,7 +78,6 @@ class Prompt:
                 buffer.validate_and_handle()
 
         @keys.add("escape", "enter")
-        @keys.add("c-j")
         def _(event: KeyPressEvent) -> None:
             event.current_buffer.newline(copy_margin=False)
 

@@ -31,7 +31,7 @@ class Screen(ABC):
         #: What of the answer that is being written has come.
         self._text = ""
         #: Calls that have no result yet.
-        self._calls: dict[str, ToolCall] = {}
+        self._calls: list[ToolCall] = []
         #: Whether the turn has said something.
         self._spoken = False
 
@@ -114,9 +114,8 @@ class Screen(ABC):
             if not own:
                 self.said("\n".join([visible(message.text), *attached(message)]).strip("\n"))
         elif message.role is Role.TOOL:
-            call = self._calls.pop(message.tool_call_id or "", None)
-            self._called(ended_line(call, message))
-            self._running([call_line(call) for call in self._calls.values()])
+            self._called(ended_line(self._call_of(message), message))
+            self._running([call_line(call) for call in self._calls])
         else:
             self._answered(message)
 
@@ -129,8 +128,16 @@ class Screen(ABC):
         self._settle()
         for thing in attached(message):
             self.note(thing)
-        self._calls.update((call.id, call) for call in message.tool_calls)
-        self._running([call_line(call) for call in self._calls.values()])
+        self._calls += message.tool_calls
+        self._running([call_line(call) for call in self._calls])
+
+    def _call_of(self, result: Message) -> ToolCall | None:
+        """The open call that a result answers; providers give an id twice, so its name counts as well."""
+        named = [call for call in self._calls if call.name == result.tool_name]
+        found = next((call for call in named if call.id == result.tool_call_id), named[0] if named else None)
+        if found is not None:
+            self._calls.remove(found)
+        return found
 
     def _add(self, text: str) -> None:
         if text:
@@ -149,7 +156,7 @@ class Screen(ABC):
         self._spoken = False
 
     def _ended(self, event: Event) -> None:
-        for call in self._calls.values():
+        for call in self._calls:
             self._called(f"? {call_line(call)}: no result")
         spoken = self._spoken
         self._begin()

@@ -10,6 +10,9 @@ from rich.console import Console, RenderableType
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
+#: Begins a line's background, as that of code; an empty line that has one is no empty line.
+_BACKGROUND = "48;"
+
 #: A tail keeps this many rows free: its beginning would be lost above the screen's top, and with it the way back.
 _FREE = 1
 
@@ -43,11 +46,12 @@ class Tail:
         return f"\r{up}\x1b[J"
 
     def _lines(self, renderables: Iterable[RenderableType]) -> Sequence[str]:
-        shown = list(renderables)
-        if not shown:
-            return []
+        return [line for renderable in renderables for line in self._lines_of(renderable)]
+
+    def _lines_of(self, renderable: RenderableType) -> Sequence[str]:
         with self._console.capture() as capture:
-            for renderable in shown:
-                self._console.print(renderable, highlight=False)
+            self._console.print(renderable, highlight=False)
         # what rich fills up to the width would break into lines of its own in a narrower window
-        return [line.rstrip(" ") for line in capture.get().removesuffix("\n").split("\n")]
+        lines = [line.rstrip(" ") for line in capture.get().split("\n")]
+        full = [number for number, line in enumerate(lines) if _BACKGROUND in line or _STYLE.sub("", line).strip()]
+        return lines[full[0] : full[-1] + 1] if full else [""]

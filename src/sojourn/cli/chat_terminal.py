@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from enum import Enum
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.application import get_app_or_none
 from prompt_toolkit.patch_stdout import patch_stdout
 from rich.console import Console, RenderableType
 from rich.text import Text
@@ -56,7 +56,6 @@ class TerminalScreen(Screen):
         self._calls_shown: Sequence[str] = ()
         self._last = _Last.NOTHING
         self._prompting = False
-        self._printing: list[asyncio.Future[None]] = []
         self._on_interrupt: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._cost = 0.0
@@ -71,7 +70,6 @@ class TerminalScreen(Screen):
             self._print(_Last.NOTHING, Text())
         with self._prompt_is_up():
             text = await self._prompt.read()
-        await self._drain()
         self._last = _Last.SAID
         return visible(text)
 
@@ -80,7 +78,6 @@ class TerminalScreen(Screen):
         text = ""
         with self._prompt_is_up(), suppress(EOFError, KeyboardInterrupt):
             text = await session.prompt_async(handle_sigint=False)
-        await self._drain()
         self._last = _Last.SAID
         return text.strip()
 
@@ -93,10 +90,6 @@ class TerminalScreen(Screen):
                 yield
         finally:
             self._prompting = False
-
-    async def _drain(self) -> None:
-        printing, self._printing = self._printing, []
-        await asyncio.gather(*printing)
 
     def remember(self, said: Sequence[str]) -> None:
         self._prompt.remember(said)
@@ -175,10 +168,20 @@ class TerminalScreen(Screen):
         above = [Text(), shown] if self._needs_space(kind) else [shown]
         self._last = kind
         if self._prompting:
-            self._printing = [done for done in self._printing if not done.done()]
-            self._printing.append(asyncio.ensure_future(run_in_terminal(lambda: self._tail.change(above, ()))))
+            self._print_above_prompt(above)
         else:
             self._tail.change(above, self._below())
+
+    def _print_above_prompt(self, above: Sequence[RenderableType]) -> None:
+        # not `run_in_terminal`: in its moment of cooked mode a Ctrl-D that is typed would be lost
+        app = get_app_or_none()
+        if app is None or not app.is_running:
+            self._tail.change(above, ())
+            return
+        app.renderer.erase()
+        self._tail.change(above, ())
+        app.renderer.request_absolute_cursor_position()
+        app.invalidate()
 
     def _needs_space(self, kind: _Last) -> bool:
         lines = kind is _Last.LINE and self._last is _Last.LINE
