@@ -18,8 +18,8 @@ from sojourn import errors, records, testing
 from sojourn.bootstrap import Sojourn
 from sojourn.cli.app import app
 from sojourn.errors import SojournError
-from sojourn.sessions.runtime import Runtime, Settings
 from sojourn.sessions.handle import SessionHandle
+from sojourn.sessions.runtime import Runtime, Settings
 from sojourn.sessions.scope import Scope
 from sojourn.sessions.turns import TABLE
 
