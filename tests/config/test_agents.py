@@ -81,8 +81,8 @@ def test_the_greatest_agent_is_read_whole() -> None:
     assert [it.id for it in agent.system_prompt.contributors] == ["date", "env", "primary"]
     assert len(agent.permissions.tool_policies.always_allow) == 13
     assert [it.key for it in configuration.warnings] == [
-        "image", "memories", "storage.cache", "storage.blob", "permissions.mode", "permissions.timeout",
-        "permissions.allowedToolsStorage", "compaction", "elicitation", "tools", "resources", "prompts",
+        "image", "memories", "storage.cache", "storage.blob", "compaction", "elicitation", "tools",
+        "resources", "prompts",
     ]  # fmt: skip
 
 

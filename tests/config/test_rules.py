@@ -281,8 +281,6 @@ VALUES = {
     "telemetry": "{x: 1}",
     "storage.cache": "{type: redis}",
     "storage.blob": "{type: local}",
-    "permissions.timeout": "5",
-    "permissions.allowedToolsStorage": "memory",
     "llm.allowedMediaTypes": "[image/png]",
 }
 
@@ -320,22 +318,10 @@ def test_a_contributor_and_a_transport_without_effect_are_warned_of() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "key"),
-    [
-        ("permissions: {mode: manual}\n", "3 permissions.mode"),
-        ("mcpServers:\n  a: {type: stdio, command: x}\n", "4 permissions.mode"),
-        ("mcpServers:\n  a: {type: stdio, command: x}\npermissions: {}\n", "5 permissions.mode"),
-    ],
-)
-def test_manual_mode_says_which_tools_run(text: str, key: str) -> None:
-    [warning] = warnings_added(text)
-    assert warning.startswith(key)
-    assert "only the tools in permissions.toolPolicies.alwaysAllow run" in warning
-
-
-def test_auto_approve_has_no_warning() -> None:
-    assert warnings_added("permissions: {mode: auto-approve}\nmcpServers: {a: {type: stdio, command: x}}\n") == []
+@pytest.mark.parametrize("mode", ["manual", "auto-approve"])
+def test_permissions_take_effect_and_need_no_warning(mode: str) -> None:
+    text = f"permissions: {{mode: {mode}, timeout: 5, allowedToolsStorage: memory}}\n"
+    assert warnings_added(text + "mcpServers: {a: {type: stdio, command: x}}\n") == []
 
 
 def test_postgres_loads_and_says_that_it_comes_later() -> None:

@@ -20,8 +20,6 @@ WITHOUT_EFFECT: dict[tuple[str, ...], str] = {
     ("telemetry",): "no traces are sent",
     ("storage", "cache"): "everything is kept in the database",
     ("storage", "blob"): "everything is kept in the database",
-    ("permissions", "timeout"): "nobody is asked, so nothing runs out",
-    ("permissions", "allowedToolsStorage"): "nobody is asked, so no answer is remembered",
     ("llm", "allowedMediaTypes"): "every kind of file is passed to the model",
 }
 
@@ -37,7 +35,6 @@ def notice(root: Node, warning: Report) -> None:
     _contributors(root, warning)
     _transports(root, warning)
     _database(root, warning)
-    _approvals(root, warning)
 
 
 def _types(node: Node) -> str:
@@ -65,13 +62,3 @@ def _database(root: Node, warning: Report) -> None:
         if known and path[-1] not in known:
             near = did_you_mean(str(path[-1]), known)
             warning(entry.line, path, f"has no effect: it is no setting of this type of database{near}")
-
-
-def _approvals(root: Node, warning: Report) -> None:
-    mode = root.at("permissions", "mode")
-    allowed = "only the tools in permissions.toolPolicies.alwaysAllow run, all others are refused until approvals exist"
-    if mode is not None and mode.value == "manual":
-        warning(mode.line, ("permissions", "mode"), f"manual asks nobody yet: {allowed}")
-    elif mode is None and (servers := root.entries("mcpServers")):
-        node = root.at("permissions") or servers[0][1]
-        warning(node.line, ("permissions", "mode"), f"not set, so it is manual, which asks nobody yet: {allowed}")
