@@ -42,7 +42,9 @@ class PlainScreen(Screen):
         lines: list[str] = []
         while True:
             line = await self._read_line(PROMPT)
-            if not line.endswith("\n") and not line:
+            if not line:
+                if self._typed and self._watched:
+                    self._write("\n")  # behind the prompt
                 raise EOFError
             self._warned = False
             text = line.removesuffix("\n").removesuffix("\r")
