@@ -337,7 +337,8 @@ class Appended:
     cancel_requested: bool = False
     #: How many inputs are in line that are to be said into the turn.
     steers: int = 0
-    #: The turn would have completed, but something is still to be said into it: nothing of the write is stored.
+    #: The turn would have completed, but something is still to be said into it; or what was taken is not in line any
+    #: more. Nothing of the write is stored.
     refused: bool = False
     #: After an end: what the owner runs next, opened in the same commit; None means that the session was released.
     next: Acquired | None = None

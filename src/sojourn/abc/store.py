@@ -155,8 +155,9 @@ class SessionStore(ABC):
     async def append(self, write: Append) -> Appended:
         """The owner's write; raises OwnershipLost if fence, owner, version or the running turn are not as it says.
 
-        A turn does not complete while something is in line to be said into it (`refused`). Where it ends as failed,
-        cancelled or held, that is held, and so are follow-ups.
+        A turn does not complete while something is in line to be said into it, and nothing is taken that has been
+        removed since (`refused`). Where it ends as failed, cancelled or held, what is to be said into it is held, and
+        so are follow-ups.
         """
 
     @abstractmethod
@@ -183,12 +184,12 @@ class SessionStore(ABC):
         Without a `turn`, what was to be said into turns that have ended is removed as well.
         """
 
+    @abstractmethod
     async def remove(self, user: str, id: str, position: int, now: int) -> int | None:
         """Remove an input that is in line or held; returns its turn, or None if there is none at this place.
 
         A turn of which nothing is left is cancelled. Raises SessionNotFound.
         """
-        raise NotImplementedError
 
     @abstractmethod
     async def change_state(self, user: str, id: str, body: str, now: int) -> SessionRow:

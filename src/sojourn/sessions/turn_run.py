@@ -21,6 +21,7 @@ from sojourn.abc import (
     Ask,
     Asking,
     Entry,
+    InputRow,
     ModelResponded,
     ModelRetried,
     Run,
@@ -172,7 +173,7 @@ class TurnRun(TurnWriter):
                 elif isinstance(step, ModelResponded) and step.final:
                     final = step
                 elif isinstance(step, RunFinished):
-                    return await self._completed(final, step) or await self._go_on(final)
+                    return await self._finish(final, step)
                 elif isinstance(step, RunPaused):
                     return await self._ask(self._response_seq, step.asks)
                 else:
@@ -189,24 +190,30 @@ class TurnRun(TurnWriter):
             self._live.settings = (revision, json.loads(body))
         return self._live.settings[1]
 
-    async def _tell(self) -> bool:
-        """Put what was said into the turn behind what is in the history; False if it is gone again."""
+    async def _tell(self, before: Sequence[Entry] = ()) -> bool:
+        """Put what was said into the turn behind what is in the history and `before`; False if it is gone again."""
         self._steers = 0
-        line = await self._core.store.inbox(*self._live.name)
-        said = [one for one in line if one.kind is InputKind.STEER and one.turn == self.turn and not one.held]
-        if not said:
-            return False
-        body, text = coalesced([(one.body, one.text) for one in said])
-        entry = Entry(0, EntryKind.STEERED, self.turn, body, text)
-        await self._write([entry], [], taken=[one.position for one in said])
-        return True
+        while said := await self._said_into():
+            body, text = coalesced([(one.body, one.text) for one in said])
+            entry = Entry(0, EntryKind.STEERED, self.turn, body, text)
+            # refused where somebody has removed one of them meanwhile
+            if await self._write([*before, entry], [], taken=[one.position for one in said]):
+                return True
+        return False
 
-    async def _go_on(self, final: ModelResponded | None) -> Again:
-        """The answer is not the last: something was said into the turn before it was stored."""
+    async def _said_into(self) -> Sequence[InputRow]:
+        line = await self._core.store.inbox(*self._live.name)
+        return [one for one in line if one.kind is InputKind.STEER and one.turn == self.turn and not one.held]
+
+    async def _finish(self, final: ModelResponded | None, finished: RunFinished) -> Reply | Again:
+        """Complete; where something was said into the turn before that was stored, the answer is not the last."""
         if final is not None:
-            await self._write([self._entry(EntryKind.MESSAGE, final)], [])
-        await self._tell()
-        return Again.AGAIN
+            self._count(final)
+        last = [] if final is None else [self._entry(EntryKind.MESSAGE, final)]
+        while (reply := await self._completed(last, finished)) is None:
+            if await self._tell(last):
+                return Again.AGAIN
+        return reply
 
     async def _ask(self, seq: int, asks: Sequence[Ask]) -> Reply | None:
         """Stop for people; None where everything is decided already and the turn goes on at once."""
@@ -277,17 +284,13 @@ class TurnRun(TurnWriter):
 
     # -- ends
 
-    async def _completed(self, final: ModelResponded | None, finished: RunFinished) -> Reply | None:
+    async def _completed(self, last: Sequence[Entry], finished: RunFinished) -> Reply | None:
         """The turn's reply; None where something is still to be said into it."""
-        entries = []
-        if final is not None:
-            self._count(final)
-            entries.append(self._entry(EntryKind.MESSAGE, final))
         usage = usage_json(self._turn_usage)
         body = turn_ended_body(
             TurnStatus.COMPLETED, usage=usage, finish=finished.finish_reason, output=finished.output_json
         )
-        entries.append(Entry(0, EntryKind.TURN_ENDED, self.turn, body))
+        entries = [*last, Entry(0, EntryKind.TURN_ENDED, self.turn, body)]
         status = move(TurnStatus.RUNNING, TurnEvent.ANSWERED).to
         if not await self._write(entries, [], end=TurnEnd(status, None, usage)):
             return None

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from sojourn.abc import Asking, Run, RunFinished, Step
+from sojourn.abc import Asking, InputRow, Run, RunFinished, Step
 from sojourn.errors import InboxFull, TurnCancelled, TurnFailed
 from sojourn.records import EventKind, InputKind, QueuedInput, SessionStatus, TurnStatus
 from sojourn.sessions.runtime import Runtime, Settings
@@ -264,3 +264,33 @@ async def test_what_was_said_into_a_turn_survives_its_process(make: Make, desk: 
         await turn_ends(runtime, 2)
         users = [m for m in await said(runtime) if m.startswith("user")]
         assert users == ["user: wait", "user: blue", "user: later"]
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["before a request", "before the end"])
+async def test_what_is_removed_while_it_is_about_to_be_told_is_not_told(
+    make: Make, desk: Desk, monkeypatch: pytest.MonkeyPatch, *, last: bool
+) -> None:
+    async with make() as runtime:
+        read, removed = runtime.core.store.inbox, asyncio.Event()
+
+        async def remove_behind(user: str, id: str) -> Sequence[InputRow]:
+            line = await read(user, id)
+            if not removed.is_set():
+                removed.set()
+                assert await runtime.core.store.remove(user, id, line[0].position, 0) == 1
+            return line
+
+        sending = asyncio.create_task(runtime.send("s", "wait"))
+        if last:
+            desk.tool_may.set()
+            await desk.in_answer.wait()
+        await desk.in_tool.wait()
+        await runtime.steer("s", "never mind")
+        monkeypatch.setattr(runtime.core.store, "inbox", remove_behind)
+        desk.tool_may.set()
+        desk.answer_may.set()
+        assert (await sending).text == "heard wait"
+        assert removed.is_set()
+        assert await said(runtime) == ["user: wait", "assistant: let me see", "tool: seen", "assistant: heard wait"]
+        row = await runtime.core.store.get("local", "s")
+        assert (row.status, row.queued, row.held, row.steers) == (SessionStatus.IDLE, 0, 0, 0)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sojourn.abc import MESSAGE_KINDS, Entry, SessionRow, SessionStore
 from sojourn.errors import RuntimeClosed, SessionNotFound
-from sojourn.records import SessionStatus
+from sojourn.records import InputKind, SessionStatus
 from sojourn.stores.common import status_of
 from sojourn.stores.memory.database import MemoryDatabase, StoredSession
 
@@ -75,6 +75,10 @@ class MemoryNode(SessionStore):
         return s.row.status in {SessionStatus.RUNNING, SessionStatus.QUEUED} and self._free(s.row)
 
     def _settle(self, s: StoredSession) -> None:
+        """Say in the session's row what it does, and how much is in line."""
+        line = [item for item in s.inbox.values() if not item.held]
+        s.row.steers = sum(item.kind is InputKind.STEER for item in line)
+        s.row.queued, s.row.held = len(line) - s.row.steers, len(s.inbox) - len(line)
         s.row.status = status_of(s.current.status if s.current else None, s.row.queued, s.row.held)
 
     def _log(self, s: StoredSession, entries: Sequence[Entry], now: int) -> None:

@@ -12,6 +12,9 @@ from sojourn.stores.common import decode_cursor, encode_cursor, words
 from sojourn.stores.memory.approvals import MemoryApprovals
 from sojourn.stores.memory.database import OPEN_CALLS, StoredSession
 
+#: The entries whose text is found by search.
+_FOUND = frozenset({EntryKind.TURN_OPENED, EntryKind.MESSAGE, EntryKind.STEERED})
+
 
 class MemorySessions(MemoryApprovals):
     """Sessions as a whole."""
@@ -75,7 +78,7 @@ class MemorySessions(MemoryApprovals):
         s.inbox.clear()
         s.effects.clear()
         self._forget_session(s)
-        row.owner, row.current, row.queued, row.held, row.messages = None, None, 0, 0, 0
+        row.owner, row.current, row.queued, row.held, row.steers, row.messages = None, None, 0, 0, 0, 0
         row.fence += 1
         row.first = row.version + 1
         row.active = max(now, row.active)
@@ -120,8 +123,9 @@ class MemorySessions(MemoryApprovals):
         s = self._create(row.user, row.id, row.title, row.created)
         at_rest = SessionStatus.IDLE
         s.row = replace(
-            row, key=s.row.key, owner=None, fence=0, parent=None, status=at_rest, current=None, queued=0, held=0
-        )
+            row, key=s.row.key, owner=None, fence=0, parent=None, status=at_rest, current=None, queued=0, held=0,
+            steers=0,
+        )  # fmt: skip
         s.log = [replace(e) for e in entries]
         s.turns = {t.turn: replace(t) for t in turns}
         return replace(s.row)
@@ -143,7 +147,7 @@ def _matches(s: StoredSession, query: str | None) -> bool:
     wanted = words(query or "")
     if not wanted:
         return query is None or not query.strip()
-    texts = [s.row.title or "", *(e.text for e in s.log if e.kind in {EntryKind.TURN_OPENED, EntryKind.MESSAGE})]
+    texts = [s.row.title or "", *(e.text for e in s.log if e.kind in _FOUND)]
     return any(_has(words(text), wanted) for text in texts)
 
 

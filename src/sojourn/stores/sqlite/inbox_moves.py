@@ -25,7 +25,7 @@ def line_up(connection: apsw.Connection, row: SessionRow, new: NewInput, kind: I
     connection.execute(SQL["insert_turn"], (row.key, *rows.turn_values(turn)))
     connection.execute(SQL["insert_input"], (row.key, position, turn.turn, kind.value, new.body, new.text))
     row.queued += 1
-    if row.status in {SessionStatus.IDLE, SessionStatus.HELD}:
+    if row.current is None:
         row.status = SessionStatus.QUEUED
     row.active = max(row.active, new.now)
     return turn, position

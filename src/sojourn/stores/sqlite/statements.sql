@@ -155,8 +155,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: line_up
 UPDATE sessions SET title = coalesce(title, ?), turns = ?, queued = queued + 1, position = position + 1,
-       status = CASE status WHEN 'idle' THEN 'queued' WHEN 'held' THEN 'queued' ELSE status END,
-       active = max(active, ?) WHERE key = ?
+       status = CASE WHEN current IS NULL THEN 'queued' ELSE status END, active = max(active, ?) WHERE key = ?
 RETURNING position;
 
 -- name: insert_input
@@ -198,7 +197,7 @@ SELECT body, text FROM inbox WHERE session = ? AND turn = ? AND kind <> 'steer' 
 DELETE FROM inbox WHERE session = ? AND turn = ? AND kind <> 'steer';
 
 -- name: take_steer
-DELETE FROM inbox WHERE session = ? AND position = ? AND kind = 'steer';
+DELETE FROM inbox WHERE session = ? AND position = ?;
 
 -- name: open_queued
 UPDATE sessions SET current = ?, version = version + 1, messages = messages + 1, queued = queued - ?, owner = ?,
@@ -220,16 +219,20 @@ WHERE key = ? AND fence = ? AND owner = ? AND version = ? AND current = ? AND st
 RETURNING queued, held, steers;
 
 -- name: step_to_end
--- As `step`, and the session is given back unless other input is in line; nothing is left to be said into the turn.
+-- As `step`, and the session is given back unless other input is in line; nothing is left to be said into the turn (the
+-- last argument is how many steers are taken).
 UPDATE sessions SET version = version + ?, messages = messages + ?, usage = coalesce(?, usage), active = max(active, ?),
        steers = steers - ?, owner = CASE WHEN queued > 0 THEN owner END, current = CASE WHEN queued > 0 THEN current END,
        status = CASE WHEN queued > 0 THEN status WHEN held > 0 THEN 'held' ELSE 'idle' END
-WHERE key = ? AND fence = ? AND owner = ? AND version = ? AND current = ? AND status = 'running' AND steers = 0
+WHERE key = ? AND fence = ? AND owner = ? AND version = ? AND current = ? AND status = 'running' AND steers = ?
 RETURNING queued, held, steers;
 
--- name: still_said
-SELECT 1 FROM sessions WHERE key = ? AND fence = ? AND owner = ? AND version = ? AND current = ? AND status = 'running'
-AND steers > 0;
+-- name: still_owned
+SELECT steers FROM sessions WHERE key = ? AND fence = ? AND owner = ? AND version = ? AND current = ?
+AND status = 'running';
+
+-- name: is_said
+SELECT 1 FROM inbox WHERE session = ? AND position = ? AND kind = 'steer' AND state = 'queued';
 
 -- name: release
 UPDATE sessions SET owner = NULL, current = ?, status = ? WHERE key = ?;

@@ -169,11 +169,11 @@ def append(connection: apsw.Connection, node: Node, write: Append) -> Appended:
     spoken = sum(entry.kind in MESSAGE_KINDS for entry in entries)
     completes = write.end is not None and write.end.status is TurnStatus.COMPLETED
     place = (row.key, write.fence, node.number, write.version, write.turn)
-    name = "step_to_end" if completes else "step"
-    found = one(connection, name, len(entries), spoken, write.usage, write.now, len(write.taken), *place)
+    known = all(one(connection, "is_said", row.key, position) for position in write.taken)
+    found = _step(connection, write, spoken, place, completes=completes) if known else None
     if found is None:
-        if completes and one(connection, "still_said", *place):
-            return Appended(write.version, refused=True)
+        if (left := one(connection, "still_owned", *place)) is not None:
+            return Appended(write.version, refused=True, steers=left[0])
         raise OwnershipLost(row.id)
     queued, held, steers = found
     for seq, entry in enumerate(entries, write.version + 1):
@@ -188,7 +188,7 @@ def append(connection: apsw.Connection, node: Node, write: Append) -> Appended:
         connection.execute(SQL["take_steer"], (row.key, position))
     version = write.version + len(entries)
     if write.asked:
-        return _wait(connection, node, write, version, queued=queued, held=held)
+        return _wait(connection, node, write, version, queued=queued, held=held, steers=steers)
     if write.end is not None:
         return _end(connection, node, write, version, queued=queued, held=held, steers=steers)
     if write.attempts is not None or write.turn_usage is not None:
@@ -197,7 +197,21 @@ def append(connection: apsw.Connection, node: Node, write: Append) -> Appended:
     return Appended(version, cancel_requested=asked, steers=steers)
 
 
-def _wait(connection: apsw.Connection, node: Node, write: Append, version: int, *, queued: int, held: int) -> Appended:
+def _step(
+    connection: apsw.Connection, write: Append, spoken: int, place: tuple[object, ...], *, completes: bool
+) -> tuple[int, int, int] | None:
+    """Move the session's row on by a write; gives (queued, held, steers) then, or None where it may not be written."""
+    taken = len(write.taken)
+    values = (len(write.entries), spoken, write.usage, write.now, taken, *place)
+    found: tuple[int, int, int] | None = (
+        one(connection, "step_to_end", *values, taken) if completes else one(connection, "step", *values)
+    )
+    return found
+
+
+def _wait(
+    connection: apsw.Connection, node: Node, write: Append, version: int, *, queued: int, held: int, steers: int
+) -> Appended:
     """Stop for people, unless what is remembered has decided everything already."""
     key, usage = write.session.key, (write.end or TurnEnd(TurnStatus.WAITING)).usage
     asked, tail = approvals.ask(connection, node, write, version)
@@ -210,13 +224,13 @@ def _wait(connection: apsw.Connection, node: Node, write: Append, version: int, 
         )
         calls = _open_calls(connection, row)
         following = Acquired(row, turn, tail, continued=True, interrupted=False, open_calls=calls, decided=asked)
-        return Appended(version, asked=asked, next=following)
+        return Appended(version, steers=steers, asked=asked, next=following)
     connection.execute(
         SQL["end_turn"], (TurnStatus.WAITING.value, None, None, usage, None, write.attempts, key, write.turn)
     )
     status = status_of(TurnStatus.WAITING, queued, held)
     connection.execute(SQL["release"], (write.turn, status.value, key))
-    return Appended(version, asked=asked, tail=tail)
+    return Appended(version, steers=steers, asked=asked, tail=tail)
 
 
 def _end(
@@ -245,7 +259,7 @@ def _end(
         status = status_of(None if final else end.status, queued, held)
         connection.execute(SQL["line_changed"], (queued, held, steers, status.value, write.now, key))
         connection.execute(SQL["release"], (current, status.value, key))
-    return Appended(version)
+    return Appended(version, steers=steers)
 
 
 def _open_next(connection: apsw.Connection, node: Node, row: SessionRow, known: int, now: int) -> Acquired:
