@@ -31,8 +31,7 @@ class Sojourn(Runtime):
 
     `agent` is a `pydantic_ai.Agent` (or an `Engine` of your own). `storage` is 'sqlite:///PATH' (relative),
     'sqlite:////PATH' (absolute) or 'memory:'. `deps` is called with the session for every run and gives the agent's
-    deps; it may be async. Raises InvalidInput for settings that cannot be, AgentUnsupported for an agent that needs
-    what this version cannot do.
+    deps; it may be async. Raises InvalidInput for settings that cannot be.
     """
 
     def __init__(
