@@ -189,7 +189,7 @@ class ApprovalMachine(StoreMachine):
 
     @rule(
         node=nodes, user=askers, pick=st.integers(0, 9), verdict=verdicts,
-        wrong=st.sampled_from(["", "", "user", "session", "id"]),
+        wrong=st.sampled_from(["", "", "", "", "", "user", "session", "id"]),
     )  # fmt: skip
     def decide_what_may_be_decided(self, *, node: int, user: str, pick: int, verdict: Verdict, wrong: str) -> None:
         found = self.on(node, lambda store, _: store.approvals(user, pending=False))[0]
