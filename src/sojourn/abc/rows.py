@@ -338,7 +338,7 @@ class Appended:
     #: How many inputs are in line that are to be said into the turn.
     steers: int = 0
     #: The turn would have completed, but something is still to be said into it; or what was taken is not in line any
-    #: more. Nothing of the write is stored.
+    #: more; or people would be asked for a turn that is to be cancelled. Nothing of the write is stored.
     refused: bool = False
     #: After an end: what the owner runs next, opened in the same commit; None means that the session was released.
     next: Acquired | None = None

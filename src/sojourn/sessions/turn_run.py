@@ -221,7 +221,9 @@ class TurnRun(TurnWriter):
         status = move(TurnStatus.RUNNING, TurnEvent.APPROVAL_ASKED).to
         end = TurnEnd(status, None, usage_json(self._turn_usage))
         # a wait is no failed attempt
-        await self._write(entries, [], asked=new, attempts=self._attempt - 1, end=end)
+        if not await self._write(entries, [], asked=new, attempts=self._attempt - 1, end=end):
+            self.stop(Stop.CANCEL)  # somebody asked for that meanwhile
+            raise Stopped
         if self.ended is None or self.ended.next is not None:
             return None
         open_ones = [approval_of(row) for row in self.ended.asked if row.status is ApprovalStatus.PENDING]

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from sojourn.abc import Run, RunFinished, Step
+from sojourn.abc import Run, RunFinished, RunPaused, Step
 from sojourn.errors import ApprovalDecided, ApprovalNotFound, InvalidInput, TurnCancelled
 from sojourn.records import ApprovalStatus, EffectStatus, EventKind, Remember, SessionStatus, TurnStatus
 from sojourn.sessions.runtime import Runtime, Settings
@@ -220,3 +220,24 @@ async def test_a_handed_over_or_unloaded_session_still_waits(make: Make) -> None
         await settle()
         assert await runtime.unload("s")
         assert len(await runtime.approvals("s")) == 2
+
+
+async def test_nobody_is_asked_for_a_turn_that_another_process_has_asked_to_cancel(
+    tmp_path: object, make: Make, bank: Bank
+) -> None:
+    store = SqliteStore(f"{tmp_path}/bank.db", synchronous="OFF")
+    await store.open()
+
+    async def cancelled(run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+        async for step in Bank.__call__(bank, run, history):
+            if isinstance(step, RunPaused):
+                await store.request_cancel("local", "s", 1, clear=False, now=1)
+            yield step
+
+    async with make() as runtime:
+        runtime._engine.script = cancelled  # type: ignore[attr-defined]
+        with pytest.raises(TurnCancelled):
+            await runtime.send("s", "pay")
+        assert await runtime.approvals() == []
+        assert [effect.status for effect in await runtime.effects("s")] == [EffectStatus.FINISHED] * 3
+    await store.close()

@@ -97,7 +97,8 @@ class MemoryTurns(MemoryInbox):
     async def append(self, write: Append) -> Appended:
         self._write()
         s, turn = self._owned(write)
-        if self._is_refused(s, write):
+        unwanted = bool(write.asked) and turn.cancel_requested  # nobody is asked for a turn that is to be cancelled
+        if unwanted or self._is_refused(s, write):
             return Appended(s.row.version, refused=True, steers=s.row.steers)
         self._drop(s, [s.inbox[position] for position in write.taken])
         self._log(s, write.entries, write.now)

@@ -170,7 +170,9 @@ def append(connection: apsw.Connection, node: Node, write: Append) -> Appended:
     completes = write.end is not None and write.end.status is TurnStatus.COMPLETED
     place = (row.key, write.fence, node.number, write.version, write.turn)
     known = all(one(connection, "is_said", row.key, position) for position in write.taken)
-    found = _step(connection, write, spoken, place, completes=completes) if known else None
+    # nobody is asked for a turn that is to be cancelled
+    unwanted = bool(write.asked) and one(connection, "cancel_asked", row.key, write.turn) is not None
+    found = _step(connection, write, spoken, place, completes=completes) if known and not unwanted else None
     if found is None:
         if (left := one(connection, "still_owned", *place)) is not None:
             return Appended(write.version, refused=True, steers=left[0])
