@@ -15,6 +15,7 @@ from pydantic_ai.messages import ModelMessage
 import sojourn
 from sojourn import Sojourn
 from sojourn.abc import Append
+from sojourn.bootstrap import reading
 from sojourn.engine.agent import PydanticAIEngine
 from sojourn.engine.questions import EXPIRED, REFUSED
 from sojourn.engine.steps import UNDECIDED, UNKNOWN
@@ -359,3 +360,18 @@ async def test_a_watcher_sees_questions_decisions_and_results_in_order(sqlite: W
         *["turn_opened", "message", "tool_result", "approval_asked", "approval_asked"],
         *["approval_decided", "approval_decided", "tool_result", "tool_result", "message", "turn_ended"],
     ]
+
+
+async def test_a_runtime_without_an_agent_decides_and_leaves_the_work_to_one_that_has_it(
+    bank: Bank, tmp_path: Path
+) -> None:
+    storage = f"sqlite:///{tmp_path / 'decided.db'}"
+    async with Sojourn(bank.agent, storage=storage, deps=lambda session: session.id) as runtime:
+        asked = await runtime.send("s", "pay", key="k")
+    async with reading(storage) as office:
+        for approval in asked.approvals:
+            await office.approve("s", approval.id)
+        assert (await office.turn("s", 1)).status is TurnStatus.QUEUED
+    async with Sojourn(bank.agent, storage=storage, deps=lambda session: session.id) as runtime:
+        assert (await runtime.send("s", "pay", key="k")).text == "done"
+    assert bank.paid == [1, 2]

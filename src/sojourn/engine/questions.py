@@ -13,9 +13,9 @@ from sojourn.abc import ApprovalRow, Ask
 from sojourn.engine.steps import arguments_json, digest
 from sojourn.records import ApprovalStatus
 
-REFUSED = "The user refused this call, so it was not run."
-REFUSED_BECAUSE = "The user refused this call, so it was not run: {reason}"
-EXPIRED = "Nobody decided in time, so this call was not run."
+REFUSED = "The user denied this call, so it was not run."
+REFUSED_BECAUSE = "The user denied this call, so it was not run: {reason}"
+EXPIRED = "Nobody decided in time, so this call counts as denied and was not run."
 ASKED_AGAIN = (
     "This call was allowed, but its tool asked for a person's approval again; a call is asked about only once."
 )

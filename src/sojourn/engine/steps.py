@@ -34,7 +34,7 @@ UNKNOWN = (
     "The outcome of this call is unknown: it was started, and cut off before a result was stored. "
     "It may or may not have happened; check before you do it again."
 )
-UNDECIDED = "This call was not run: it needs a person's approval, and nobody decided about it."
+UNDECIDED = "This call was not run: it needs a person's approval, and was not decided."
 
 #: What OpenAI accepts as the length of a call's id.
 _MAX_CALL_ID = 40

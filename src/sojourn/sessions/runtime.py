@@ -254,7 +254,9 @@ class Runtime(Scope):
         core.residency.touch(name)
 
     def wake_soon(self, name: Name) -> None:
-        """Let a session's waiting work run when there is a place for it."""
+        """Let a session's waiting work run when there is a place for it; not here, where no work is taken up."""
+        if not self.settings.takes_up_work:
+            return
         task = asyncio.create_task(self.chores.take_up(name), name=f"sojourn-wake-{name[1]}")
         self._waking.add(task)
         task.add_done_callback(self._waking.discard)
