@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sojourn.abc import (
+    MESSAGE_KINDS,
     Acceptance,
     Accepted,
     Acquired,
@@ -15,6 +16,7 @@ from sojourn.abc import (
     ApprovalRow,
     Claim,
     Entry,
+    InputRow,
     NewApproval,
     NewCall,
     NewInput,
@@ -23,7 +25,8 @@ from sojourn.abc import (
     TurnEnd,
     Verdict,
 )
-from sojourn.records import ApprovalStatus, EffectStatus, EntryKind, TurnStatus
+from sojourn.records import ApprovalStatus, EffectStatus, EntryKind, InputKind, TurnStatus
+from sojourn.stores.common import status_of
 
 ANN, BOB = "ann", "bob"
 NOW = 1_000
@@ -197,3 +200,62 @@ async def purge(store: SessionStore) -> int:
         if not await store.purge():
             return calls
     raise AssertionError("the purge never ends")
+
+
+async def steers(store: SessionStore, text: str, id: str = "s", *, user: str = ANN, **more: Any) -> Accepted:
+    """Say something into the current turn."""
+    return await queues(store, text, id, user=user, kind=InputKind.STEER, **more)
+
+
+async def follows(store: SessionStore, text: str, id: str = "s", *, user: str = ANN, **more: Any) -> Accepted:
+    """Say something behind everything."""
+    return await queues(store, text, id, user=user, kind=InputKind.FOLLOW_UP, **more)
+
+
+async def line(store: SessionStore, id: str = "s", user: str = ANN) -> list[tuple[str, str, int]]:
+    """What is in line or held, in order: text, kind (in brackets where it is held), turn."""
+    inputs = await store.inbox(user, id)
+    return [(item.text, f"({item.kind.value})" if item.held else item.kind.value, item.turn) for item in inputs]
+
+
+async def counts(store: SessionStore, id: str = "s", user: str = ANN) -> tuple[int, int, int]:
+    """What the session's row says of its line, (queued, held, steers), found to be so."""
+    await is_sound(store, id, user)
+    row = await store.get(user, id)
+    return row.queued, row.held, row.steers
+
+
+async def is_sound(store: SessionStore, id: str = "s", user: str = ANN) -> None:
+    """The session's row, its turns, its line and its log tell the same story."""
+    loaded = await store.load(user, id)
+    assert loaded is not None
+    (row, log), inputs = loaded, await store.inbox(user, id)
+    turns = {turn.turn: turn.status for turn in await store.turns(user, id)}
+    check_line(row, turns, inputs)
+    assert numbers(log) == list(range(row.first, row.version + 1))
+    assert row.messages == sum(e.kind in MESSAGE_KINDS for e in log)
+    ended = {e.turn for e in log if e.kind is EntryKind.TURN_ENDED}
+    opened = {e.turn for e in log if e.kind is EntryKind.TURN_OPENED}
+    assert not opened & {item.turn for item in inputs if item.kind is not InputKind.STEER}
+    assert ended == {number for number in opened if number not in turns or turns[number].final}
+
+
+def check_line(row: SessionRow, turns: Mapping[int, TurnStatus], inputs: Sequence[InputRow]) -> None:
+    """Recompute from the line and the turns what the session's row says of them, and what they say of each other."""
+    said = [item for item in inputs if item.kind is InputKind.STEER]
+    waiting = [item for item in inputs if item.kind is not InputKind.STEER]
+    queued, to_say = [i for i in waiting if not i.held], [i for i in said if not i.held]
+    held = [item for item in inputs if item.held]
+    assert (row.queued, row.held, row.steers) == (len(queued), len(held), len(to_say))
+    current = turns[row.current] if row.current is not None else None
+    assert row.status is status_of(current, row.queued, row.held)
+    assert [item.position for item in inputs] == sorted({item.position for item in inputs})
+    for item in waiting:
+        assert turns[item.turn] is (TurnStatus.HELD if item.held else TurnStatus.QUEUED)
+    assert {item.turn for item in to_say} <= {row.current}
+    assert not to_say or current is not TurnStatus.HELD
+    assert all(turns[i.turn].final or (i.turn, current) == (row.current, TurnStatus.HELD) for i in said if i.held)
+    open_turns = {number for number, status in turns.items() if not status.final}
+    assert open_turns == {item.turn for item in waiting} | ({row.current} if row.current is not None else set())
+    assert {number for number in open_turns if turns[number] is TurnStatus.RUNNING} <= {row.current}
+    assert row.owner is None or current is TurnStatus.RUNNING
