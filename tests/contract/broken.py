@@ -23,7 +23,7 @@ from sojourn.abc import (
 )
 from sojourn.records import Effect, EffectStatus, EntryKind, SessionStatus, TurnStatus
 from sojourn.stores.memory import MemoryDatabase, MemoryStore
-from tests.contract import broken_approvals
+from tests.contract import broken_approvals, broken_inbox
 from tests.contract.backends import Backend
 
 
@@ -231,7 +231,8 @@ class HandsOutItsOwnRows(MemoryStore):
 
 
 BROKEN: list[type[MemoryStore]] = sorted(
-    (found for found in [*globals().values(), *vars(broken_approvals).values()] if isinstance(found, type)
+    (found for module in (globals(), vars(broken_approvals), vars(broken_inbox)) for found in module.values()
+     if isinstance(found, type)
      and issubclass(found, MemoryStore) and found is not MemoryStore), key=lambda found: found.__name__
 )  # fmt: skip
 
