@@ -50,6 +50,8 @@ CALLS: dict[str, Callable[[Scope, Any], Any]] = {
     "export": lambda scope, of: anext(aiter(scope.export(of))),
     "send": lambda scope, of: scope.send(of, "hi"),
     "stream": lambda scope, of: anext(aiter(scope.stream(of, "hi"))),
+    "begin": lambda scope, of: scope.begin(of, "hi"),
+    "submit": lambda scope, of: scope.submit(of, "hi"),
     "watch": lambda scope, of: anext(aiter(scope.watch(of))),
     "cancel": lambda scope, of: scope.cancel(of),
     "resume": lambda scope, of: scope.resume(of),
@@ -147,7 +149,7 @@ WRONG_CONTENT: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("content", WRONG_CONTENT.values(), ids=WRONG_CONTENT)
-@pytest.mark.parametrize("call", ["send", "stream", "steer", "follow_up"])
+@pytest.mark.parametrize("call", ["send", "stream", "begin", "submit", "steer", "follow_up"])
 async def test_content_that_cannot_be_is_refused(scope: Scope, call: str, content: Any) -> None:
     with pytest.raises(InvalidInput) as refused:
         await soon(anext(aiter(scope.stream("s", content))) if call == "stream" else getattr(scope, call)("s", content))

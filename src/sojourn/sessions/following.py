@@ -67,8 +67,8 @@ def _said(entries: Sequence[Entry]) -> str:
     return next((entry.text for entry in reversed(entries) if entry.kind is EntryKind.MESSAGE), "")
 
 
-async def follow_turn(core: Core, name: Name, ticket: Ticket) -> AsyncGenerator[Event]:
-    """The events of one turn from its opening on; the last one is terminal."""
+async def follow_turn(core: Core, name: Name, ticket: Ticket, after: Position) -> AsyncGenerator[Event]:
+    """The events of one turn from its opening on, or those behind `after`; the last one is terminal."""
     accepted, end = ticket
     turn = accepted.turn
     # a turn in line opens behind everything that is there now
@@ -80,7 +80,8 @@ async def follow_turn(core: Core, name: Name, ticket: Ticket) -> AsyncGenerator[
         elif isinstance(end.result(), SessionNotFound):
             raise SessionNotFound(name[1])
 
-    subscription = core.feeds(name).subscribe(Position(start), list(accepted.tail[-1:]) or None, check)
+    position = after if after.seq > start else Position(start)
+    subscription = core.feeds(name).subscribe(position, list(accepted.tail[-1:]) or None, check)
     if end is None:
         subscription.finish_stored()
     else:

@@ -66,6 +66,29 @@ class SessionHandle:
         """See Scope.stream."""
         return self._scope.stream(self.id, content, key=key, create=create, busy=busy)
 
+    async def begin(
+        self,
+        content: Content,
+        *,
+        key: str | None = None,
+        create: bool = True,
+        busy: BusyPolicy | str | None = None,
+        after: int | str | None = None,
+    ) -> tuple[Turn, AsyncGenerator[Event]]:
+        """See Scope.begin."""
+        return await self._scope.begin(self.id, content, key=key, create=create, busy=busy, after=after)
+
+    async def submit(
+        self,
+        content: Content,
+        *,
+        key: str | None = None,
+        create: bool = True,
+        busy: BusyPolicy | str | None = None,
+    ) -> Turn:
+        """See Scope.submit."""
+        return await self._scope.submit(self.id, content, key=key, create=create, busy=busy)
+
     def watch(self, *, after: int | str | None = None) -> AsyncGenerator[Event]:
         """See Scope.watch."""
         return self._scope.watch(self.id, after=after)

@@ -30,7 +30,9 @@ from sojourn.sessions import current, following, transfer
 from sojourn.sessions.checks import whole_number
 from sojourn.sessions.deciding import MAX_NUMBER, Deciding, limit_of
 from sojourn.sessions.desk import Said, check_said
+from sojourn.sessions.feed import Position
 from sojourn.sessions.handle import SessionHandle
+from sojourn.sessions.live import Ticket
 from sojourn.sessions.residency import Name
 from sojourn.sessions.titles import MAX_TITLE, can_be_title
 from sojourn.sessions.views import message_of, queued_of, session_of, turn_of
@@ -177,15 +179,61 @@ class Scope(Deciding):
 
         Raises as `send` does, except that a turn's end is an event.
         """
+        _, events = await self.begin(id, content, key=key, create=create, busy=busy)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def begin(
+        self,
+        id: str,
+        content: Content,
+        *,
+        key: str | None = None,
+        create: bool = True,
+        busy: BusyPolicy | str | None = None,
+        after: int | str | None = None,
+    ) -> tuple[Turn, AsyncGenerator[Event]]:
+        """As `stream`, but returns as soon as the input is durable: its turn, and the turn's events.
+
+        With a `key` that began the turn before, the events may begin behind `after`, an event's id.
+        """
         said, name = self._said(content, key, busy, create=create), self._name(id)
-        core = self._runtime.core
+        position, core = Position.parse(after), self._runtime.core
         if self._interrupts(busy):
             await self._interrupt(name)
         with current.waiting_for(core.waits, name):
             ticket = await self._runtime.desk.accept(name, said)
-            async with aclosing(following.follow_turn(core, name, ticket)) as events:
+        return turn_of(ticket.accepted.turn), self._follow(name, ticket, position)
+
+    async def _follow(self, name: Name, ticket: Ticket, position: Position) -> AsyncGenerator[Event]:
+        core = self._runtime.core
+        with current.waiting_for(core.waits, name):
+            async with aclosing(following.follow_turn(core, name, ticket, position)) as events:
                 async for event in events:
                     yield event
+
+    async def submit(
+        self,
+        id: str,
+        content: Content,
+        *,
+        key: str | None = None,
+        create: bool = True,
+        busy: BusyPolicy | str | None = None,
+    ) -> Turn:
+        """Say something and leave: it is durable when this returns, and runs when there is a place for it.
+
+        Gives its turn. Raises SessionNotFound (with create=False), SessionBusy (busy="reject"), IdempotencyConflict,
+        InboxFull, InvalidInput.
+        """
+        said, name = self._said(content, key, busy, create=create), self._name(id)
+        if self._interrupts(busy):
+            await self._interrupt(name)
+        accepted = await self._runtime.desk.put(name, said)
+        if accepted.orphaned:
+            self._runtime.wake_soon(name)
+        return turn_of(accepted.turn)
 
     async def watch(self, id: str, *, after: int | str | None = None) -> AsyncGenerator[Event]:
         """Events of the session: those stored behind `after` (an event's id), then live ones; None: from now on.

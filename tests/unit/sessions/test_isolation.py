@@ -42,6 +42,8 @@ CALLS: dict[str, Callable[[Scope], Awaitable[Any]]] = {
     "steer": lambda bob: bob.steer("s", "hi", create=False),
     "follow_up": lambda bob: bob.follow_up("s", "hi", create=False),
     "remove": lambda bob: bob.remove("s", 1),
+    "begin": lambda bob: bob.begin("s", "hi", create=False),
+    "submit": lambda bob: bob.submit("s", "hi", create=False),
     "stream": lambda bob: anext(aiter(bob.stream("s", "hi", create=False))),
 }
 
