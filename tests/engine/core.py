@@ -23,6 +23,7 @@ from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls
 
 from sojourn.abc import (
     ApprovalRow,
+    Asking,
     Engine,
     Entry,
     FeedbackGiven,
@@ -128,6 +129,8 @@ class Core:
         steps: list[Step] = []
         async with aclosing(self.engine.run(self.run(decided))) as run:
             async for step in run:
+                if isinstance(step, Asking):
+                    continue  # nothing was said into the turn
                 self.store(step)
                 steps.append(step)
                 if stop(step):

@@ -12,7 +12,7 @@ from pydantic_ai import Agent
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from sojourn.abc import ModelResponded, TextDelta, ToolFinished
+from sojourn.abc import Asking, ModelResponded, TextDelta, ToolFinished
 from sojourn.engine.agent import PydanticAIEngine
 from tests.engine.core import Core, Script, said
 
@@ -65,6 +65,7 @@ async def test_closing_while_text_arrives_stops_the_model() -> None:
     core.open("Hi")
     run = core.engine.run(core.run())
     async with asyncio.timeout(10):
+        assert isinstance(await anext(run), Asking)
         assert isinstance(await anext(run), TextDelta)
         await run.aclose()
     assert model.closed.is_set()
@@ -77,8 +78,9 @@ async def test_cancelling_while_text_arrives_stops_the_model() -> None:
     listening = asyncio.Event()
 
     async def consume() -> None:
-        async for _ in core.engine.run(core.run()):
-            listening.set()
+        async for step in core.engine.run(core.run()):
+            if isinstance(step, TextDelta):
+                listening.set()
 
     task = asyncio.create_task(consume())
     async with asyncio.timeout(10):

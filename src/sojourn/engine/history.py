@@ -90,6 +90,8 @@ class PydanticAIHistory(History):
         kind = entry.kind
         if kind is EntryKind.TURN_OPENED:
             self._open_turn(codec.load_prompt(entry))
+        elif kind is EntryKind.STEERED:
+            self._add(codec.load_prompt(entry))
         elif kind is EntryKind.MESSAGE:
             self._add_response(codec.load_response(entry))
         elif kind is EntryKind.TOOL_RESULT:

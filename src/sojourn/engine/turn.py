@@ -27,7 +27,7 @@ from pydantic_ai.run import AgentRun
 from pydantic_ai.tools import DeferredToolRequests
 from pydantic_graph import End
 
-from sojourn.abc import FeedbackGiven, ModelResponded, RunFinished, RunPaused, Step, TextDelta, ToolFinished
+from sojourn.abc import Asking, FeedbackGiven, ModelResponded, RunFinished, RunPaused, Step, TextDelta, ToolFinished
 from sojourn.engine import codec
 from sojourn.engine.guard import others_decide
 from sojourn.engine.history import PydanticAIHistory, calls_of
@@ -121,6 +121,7 @@ class TurnDriver:
         # Of the turn and not of this run, which may be its second: the history has the requests before it.
         if self._history.requests >= self._max_requests:
             raise ModelRequestLimit(self._max_requests)
+        yield Asking()
         late: list[ModelRequestPart] = []
         self.asking = True
         async with self._node.stream(self._run.ctx) as stream:
