@@ -46,6 +46,7 @@ class Sojourn(Runtime):
         on_interrupt: OnInterrupt | str = OnInterrupt.RESUME,
         close_wait: timedelta = timedelta(seconds=5),
         busy: BusyPolicy | str = BusyPolicy.QUEUE,
+        max_inbox: int = 100,
         approval_timeout: timedelta | None = None,
         forget_allowed: bool = False,
         clock: Clock | None = None,
@@ -57,6 +58,7 @@ class Sojourn(Runtime):
             on_interrupt=_interrupt(on_interrupt),
             close_wait=close_wait,
             busy=_busy(busy),
+            max_inbox=max_inbox,
             approval_timeout=approval_timeout,
             forget_allowed=forget_allowed,
         )
@@ -106,6 +108,7 @@ class Sojourn(Runtime):
             on_interrupt=agent.sojourn.on_interrupt,
             close_wait=timedelta(milliseconds=agent.sojourn.close_wait),
             busy=agent.sojourn.busy,
+            max_inbox=agent.sojourn.max_inbox,
             approval_timeout=None if timeout is None else timedelta(milliseconds=timeout),
             forget_allowed=agent.permissions.allowed_tools_storage == "memory",
             clock=clock,

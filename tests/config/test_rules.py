@@ -130,7 +130,9 @@ def test_null_is_absent_everywhere() -> None:
             "logger: {transports: [{type: file}]}",
             "3: logger.transports[0].path: missing, expected the file for the log's lines",
         ),
-        ("sojourn: {busy: steer}", "3: sojourn.busy: found 'steer', expected one of queue, reject"),
+        ("sojourn: {busy: drop}", "3: sojourn.busy: found 'drop', expected one of queue, reject, steer, interrupt"),
+        ("sojourn: {maxInbox: 0}", "3: sojourn.maxInbox: found 0, expected a whole number greater than 0"),
+        ("sojourn: {tools: {a: {idempotent: 1}}}", "3: sojourn.tools.a.idempotent: found 1, expected true or false"),
         ("sojourn: {admissionWait: -1}", "3: sojourn.admissionWait: found -1, expected a whole number, 0 or greater"),
         ("storage: {database: {}}", "3: storage.database.type: missing, expected one of in-memory, sqlite, postgres"),
         (

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ from pydantic_ai.messages import ModelMessage, ModelRequest
 
 from sojourn.config.schema import SystemPrompt
 from sojourn.engine.agent import PydanticAIEngine
-from sojourn.engine.prompts import system_prompt
+from sojourn.engine.choices import Choice
+from sojourn.engine.prompts import Prompt, own_pieces
 from sojourn.errors import PromptFailed
 from sojourn.testing import FakeClock
 from tests.engine.core import Core, Script
@@ -34,6 +38,18 @@ def files(*names: str, **options: Any) -> dict[str, Any]:
     return {"id": "files", "type": "file", "files": [*names], "priority": 9, "options": options}
 
 
+class Prompted(PydanticAIEngine):
+    """Tells its agent this prompt, as the engine of an agent.yml does."""
+
+    def __init__(self, agent: Agent[None, str], prompt: Prompt) -> None:
+        super().__init__(agent)
+        self.prompt = prompt
+
+    @asynccontextmanager
+    async def choose(self, settings: Mapping[str, Any]) -> AsyncGenerator[Choice]:
+        yield replace(self.choice, instructions=self.prompt.of(own_pieces(settings)))
+
+
 class Told:
     """An agent with this system prompt, and what it was told at each request."""
 
@@ -41,10 +57,10 @@ class Told:
         config = SystemPrompt.model_validate({"contributors": [*contributors]})
         self.clock = FakeClock(SUNDAY)
         self.model = Script(*lines)
-        agent = Agent(self.model, instructions=system_prompt(config, base=folder, clock=self.clock))
+        agent = Agent(self.model)
         agent.tool_plain(self.act)
         self.path = folder / "facts.md"
-        self.core = Core(PydanticAIEngine(agent))
+        self.core = Core(Prompted(agent, Prompt(config, base=folder, clock=self.clock)))
 
     def act(self) -> str:
         self.path.write_text("changed inside")

@@ -38,7 +38,9 @@ def expand(root: Node, path: str, environ: Mapping[str, str], problem: Report, w
 def is_expanded(path: KeyPath) -> bool:
     """Whether variables count in the value that lies there."""
     match path:
-        case ("llm", "apiKey") | ("mcpServers", _, "command" | "url") | ("mcpServers", _, "args", int()):
+        case ("llm", "apiKey") | ("sojourn", "keys", str()):
+            return True
+        case ("mcpServers", _, "command" | "url") | ("mcpServers", _, "args", int()):
             return True
         case ("mcpServers", _, "env" | "headers", str()) | (
             "storage",

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from sojourn.config.configuration import KeyPath
 from sojourn.config.expansion import VARIABLE, Report
 from sojourn.config.node import Node
-from sojourn.config.wording import shown
+from sojourn.config.schema import PROVIDERS
+from sojourn.config.wording import did_you_mean, shown
 
 #: These are at no fixed address.
 NEED_BASE_URL = ("openai-compatible", "litellm")
@@ -20,6 +21,7 @@ def check(root: Node, problem: Report, warning: Report) -> None:
     _base_url(root, problem)
     _model(root, problem)
     _key(root, warning)
+    _keys(root, problem, warning)
     _unique(root.entries("systemPrompt", "contributors"), problem)
     _unique(root.entries("prompts"), problem)
     _files(root, problem)
@@ -35,11 +37,16 @@ def _base_url(root: Node, problem: Report) -> None:
 
 
 def _model(root: Node, problem: Report) -> None:
-    model = root.text("llm", "model")
-    if root.text("llm", "provider") == "openrouter" and model is not None and "/" not in model:
-        path = ("llm", "model")
+    path = ("llm", "model")
+    model = root.text(*path)
+    if model is not None and (expected := expected_model(root.text("llm", "provider"), model)) is not None:
         found = shown(model, path, lines=root.at(*path).lines)  # type: ignore[union-attr] # it has a text
-        problem(_line(root, *path), path, f"found {found}, expected an id with a /, such as openai/gpt-5")
+        problem(_line(root, *path), path, f"found {found}, expected {expected}")
+
+
+def expected_model(provider: str | None, model: str) -> str | None:
+    """What an id of the provider's models looks like, where this one does not."""
+    return "an id with a /, such as openai/gpt-5" if provider == "openrouter" and "/" not in model else None
 
 
 def _key(root: Node, warning: Report) -> None:
@@ -52,6 +59,19 @@ def _key(root: Node, warning: Report) -> None:
     elif key.value == "":
         where = f"the variable {' or '.join(key.variables)} is empty" if key.variables else "an empty text"
         warning(key.line, ("llm", "apiKey"), f"found nothing in it ({where}), so the model cannot be asked")
+
+
+def _keys(root: Node, problem: Report, warning: Report) -> None:
+    own = root.text("llm", "provider")
+    for path, key in root.entries("sojourn", "keys"):
+        provider = str(path[-1])
+        if provider not in PROVIDERS:
+            near = did_you_mean(provider, PROVIDERS)
+            problem(key.line, path, f"found an unknown provider, expected one of {', '.join(PROVIDERS)}{near}")
+        elif provider == own:
+            warning(key.line, path, "has no effect: it is the provider of llm, whose key is llm.apiKey")
+        elif provider in NEED_BASE_URL:
+            warning(key.line, path, "has no effect: no session can switch to it, since it is at no fixed address")
 
 
 def _unique(entries: Iterable[tuple[KeyPath, Node]], problem: Report) -> None:

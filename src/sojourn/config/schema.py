@@ -368,6 +368,13 @@ class Compaction(OpenSection):
     max_context_tokens: StrictCount | None = None
 
 
+class ToolTraits(Section):
+    """What is known of a tool that the tool itself cannot be trusted to say."""
+
+    #: Whether running it twice does what running it once does: then it is run again after a crash inside it.
+    idempotent: Bool = False
+
+
 class Ours(Section):
     """What only Sojourn knows."""
 
@@ -376,11 +383,17 @@ class Ours(Section):
     #: How long running turns get when the runtime closes, milliseconds.
     close_wait: Whole = 5_000
     #: What a message for a busy session does where its sender does not say.
-    busy: Literal["queue", "reject"] = "queue"
+    busy: Literal["queue", "reject", "steer", "interrupt"] = "queue"
+    #: How many inputs may be in line or held in one session before steers and follow-ups are refused.
+    max_inbox: StrictCount = 100
     #: What becomes of a turn whose process died.
     on_interrupt: Literal["resume", "hold"] = "resume"
     #: How often a request to the model is made again after a passing failure.
     model_retries: Annotated[int, Field(ge=0, le=10, strict=True), Allowed("a whole number from 0 to 10")] = 3
+    #: The keys of providers that a session may switch to, by the provider.
+    keys: dict[str, str] = Field(default={}, repr=False)
+    #: By a tool's name, as in `permissions.toolPolicies.alwaysAllow`.
+    tools: dict[str, ToolTraits] = Field(default={})
 
 
 class AgentConfig(Section):

@@ -43,8 +43,9 @@ def dotted(path: KeyPath) -> str:
 def is_secret(path: KeyPath) -> bool:
     """Whether what lies there may be a secret, judged by the names of its keys."""
     for index, part in enumerate(path):
-        # Names of servers and indices say nothing.
-        if isinstance(part, int) or (index == 1 and path[0] == "mcpServers"):
+        # Names of servers and of tools and indices say nothing.
+        named = path[:index] in {("mcpServers",), ("sojourn", "tools")}
+        if isinstance(part, int) or named:
             continue
         name = re.sub(r"[^A-Za-z]", "", part)
         if part in {"env", "headers"} or (SECRET_NAME.search(name) and not COUNT_NAME.search(name)):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_ai import Agent, AgentRetries, UsageLimits
@@ -17,8 +17,10 @@ from pydantic_ai.run import AgentRun
 from sojourn.abc import ApprovalRow, Ask, DepsFactory, Engine, Entry, History, ModelResponded, Run, Step, ToolFinished
 from sojourn.clock import Clock, SystemClock
 from sojourn.engine import codec
+from sojourn.engine.choices import Choice, told_model
 from sojourn.engine.guard import Guard
 from sojourn.engine.history import PydanticAIHistory
+from sojourn.engine.prompts import own_pieces, put_together
 from sojourn.engine.questions import Verdicts, asks_of, verdicts
 from sojourn.engine.retrying import RequestFailed, Retries
 from sojourn.engine.servers import Connections
@@ -79,8 +81,8 @@ class PydanticAIEngine(Engine):
         self._deps = deps
         self._options = options
         self._clock = clock or SystemClock()
-        self._max_requests = options.max_requests or MAX_REQUESTS
-        self._limits = UsageLimits(request_limit=self._max_requests)
+        #: What runs use unless something else is chosen for their session.
+        self.choice = Choice(options.max_requests or MAX_REQUESTS, options.max_input_tokens)
         self._retries = _retries(agent)
         self._connections: Connections | None = None
 
@@ -100,32 +102,38 @@ class PydanticAIEngine(Engine):
         history = _ours(run.history)
         decided = _verdicts(history, run.decided)
         deps, retries = await self._make_deps(run.session), Retries(self._options.model_retries)
-        while True:
-            try:
-                async with aclosing(self._run_agent(run.session, history, deps, decided)) as steps:
-                    async for step in steps:
-                        if isinstance(step, ModelResponded):
-                            retries.answered()
-                        yield step
-                return
-            except RequestFailed as error:
-                failed = error
-            again = retries.after(failed)
-            del failed  # and with it the run that broke, before the wait
-            yield again
-            await self._clock.sleep(again.wait)
-            # As after a crash: the history has all that was stored, and nothing of it is done twice.
-            decided = _verdicts(history, run.decided)
+        async with self.choose(run.settings) as choice:
+            while True:
+                play = _Play(run.session.id, history, deps, decided, choice)
+                try:
+                    async with aclosing(self._run_agent(play)) as steps:
+                        async for step in steps:
+                            if isinstance(step, ModelResponded):
+                                retries.answered()
+                            yield step
+                    return
+                except RequestFailed as error:
+                    failed = error
+                again = retries.after(failed)
+                del failed  # and with it the run that broke, before the wait
+                yield again
+                await self._clock.sleep(again.wait)
+                # As after a crash: the history has all that was stored, and nothing of it is done twice.
+                decided = _verdicts(history, run.decided)
 
-    async def _run_agent(
-        self, session: Session, history: PydanticAIHistory, deps: Any, decided: Verdicts
-    ) -> AsyncGenerator[Step]:
+    @asynccontextmanager
+    async def choose(self, settings: Mapping[str, Any]) -> AsyncGenerator[Choice]:
+        """What a run in a session with these settings uses, for as long as it runs."""
+        pieces = put_together(one.content for one in own_pieces(settings) if one.enabled)
+        yield replace(self.choice, instructions=pieces or None)
+
+    async def _run_agent(self, play: _Play) -> AsyncGenerator[Step]:
         """One run from where the history ends; raises RequestFailed where the model gave no answer."""
         driver: TurnDriver | None = None
-        guard = Guard(decided.allowed)
+        guard = Guard(play.decided.allowed)
         try:
-            async with self._iter(session, history, deps, guard, decided) as agent_run:
-                driver = TurnDriver(agent_run, history, self._max_requests, decided)
+            async with self._iter(play, guard) as agent_run:
+                driver = TurnDriver(agent_run, play.history, play.choice.max_requests, play.decided)
                 async with aclosing(driver.steps()) as steps:
                     async for step in steps:
                         yield step
@@ -163,30 +171,47 @@ class PydanticAIEngine(Engine):
         made = self._deps(session)
         return await made if inspect.isawaitable(made) else made
 
-    def _iter(
-        self, session: Session, history: PydanticAIHistory, deps: Any, guard: Guard, decided: Verdicts
-    ) -> AbstractAsyncContextManager[AgentRun[Any, Any]]:
+    def model(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        return told_model(self._agent.model)
+
+    def _iter(self, play: _Play, guard: Guard) -> AbstractAsyncContextManager[AgentRun[Any, Any]]:
+        choice = play.choice
         # Limits and no `usage=` or `conversation=`: with those a limit of one run becomes one of the session's life.
         return self._agent.iter(
-            message_history=history.messages(self._options.max_input_tokens),
-            deferred_tool_results=decided.results,
-            conversation_id=session.id,
-            deps=deps,
-            usage_limits=self._limits,
+            message_history=play.history.messages(choice.max_input_tokens),
+            deferred_tool_results=play.decided.results,
+            conversation_id=play.session,
+            model=choice.model,
+            instructions=choice.instructions,
+            deps=play.deps,
+            usage_limits=UsageLimits(request_limit=choice.max_requests),
             retries=self._retries,
-            capabilities=self._capabilities(guard, history),
+            capabilities=self._capabilities(play, guard),
             infer_name=False,
         )
 
-    def _capabilities(self, guard: Guard, history: PydanticAIHistory) -> list[AbstractCapability[Any]]:
+    def _capabilities(self, play: _Play, guard: Guard) -> list[AbstractCapability[Any]]:
         found: list[AbstractCapability[Any]] = [guard]
         if _has_system_prompt(self._agent):
             # pydantic-ai adds `system_prompt=` to a history that it begins itself; ours begins with the user's message,
             # and holds no system prompt, so that a changed one takes effect.
             found.append(ReinjectSystemPrompt())
-        if self._options.max_input_tokens is not None:
-            found.append(View(history, self._options.max_input_tokens))  # last, since all the others add to a request
+        if play.choice.max_input_tokens is not None:
+            # Last, since all the others add to a request.
+            found.append(View(play.history, play.choice.max_input_tokens))
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Play:
+    """What one run of the agent is given."""
+
+    #: The session's id.
+    session: str
+    history: PydanticAIHistory
+    deps: Any
+    decided: Verdicts
+    choice: Choice
 
 
 def _ours(history: History) -> PydanticAIHistory:

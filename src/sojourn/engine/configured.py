@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +14,9 @@ from pydantic_ai.toolsets import AbstractToolset
 from sojourn.config.configuration import Configuration
 from sojourn.config.schema import Permissions
 from sojourn.engine.agent import EngineOptions, PydanticAIEngine
+from sojourn.engine.choices import Choice, Models, input_limit
 from sojourn.engine.models import build_model
-from sojourn.engine.prompts import system_prompt
+from sojourn.engine.prompts import Prompt, own_pieces
 
 
 class ConfiguredEngine(PydanticAIEngine):
@@ -29,20 +32,19 @@ class ConfiguredEngine(PydanticAIEngine):
 
             self._servers = MCPServers(servers, base=base)
             toolsets = [permitted(toolset, described.permissions) for toolset in self._servers.toolsets]
-        agent: Agent[None, str] = Agent(
-            build_model(described.llm),
-            name=configuration.name,
-            instructions=system_prompt(described.system_prompt, base=base),
-            toolsets=toolsets,
-        )
+        self._prompt = Prompt(described.system_prompt, base=base)
+        self._models = Models(described)
+        model = build_model(described.llm)
+        agent: Agent[None, str] = Agent(model, name=configuration.name, toolsets=toolsets)
         options = EngineOptions(
             max_requests=described.llm.max_iterations,
             model_retries=described.sojourn.model_retries,
-            max_input_tokens=described.llm.max_input_tokens,
+            max_input_tokens=input_limit(described.llm, model),
         )
         super().__init__(agent, options=options)
 
     async def open(self) -> None:
+        await self._models.open()
         if self._servers is not None:
             await self._servers.open()
         try:
@@ -55,9 +57,25 @@ class ConfiguredEngine(PydanticAIEngine):
     async def close(self) -> None:
         try:
             await super().close()
+            await self._models.close()
         finally:
             if self._servers is not None:
                 await self._servers.close()
+
+    def check_model(self, llm: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._models.check(llm)
+
+    def model(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._models.told(settings.get("llm"))
+
+    @asynccontextmanager
+    async def choose(self, settings: Mapping[str, Any]) -> AsyncGenerator[Choice]:
+        instructions = self._prompt.of(own_pieces(settings))
+        if (llm := settings.get("llm")) is None:
+            yield replace(self.choice, instructions=instructions)
+            return
+        async with self._models.use(llm) as used:
+            yield Choice(used.llm.max_iterations, used.limit, used.model, instructions)
 
 
 def permitted(toolset: AbstractToolset[Any], permissions: Permissions) -> AbstractToolset[Any]:

@@ -36,16 +36,21 @@ def build_model(llm: LLM) -> Model[Any]:
     provider lacks or cannot use, AgentUnsupported if its library is not installed.
     """
     settings = model_settings(llm)
-    name = _MODULES.get(llm.provider, llm.provider)
     try:
-        module = import_module(f"sojourn.engine.providers.{name}")
+        module = import_module(module_of(llm.provider))
     except ImportError as error:
+        name = _MODULES.get(llm.provider, llm.provider)
         package = "sojourn" if name == "openai" else f"sojourn[{name}]"
         raise AgentUnsupported(
             f"llm.provider: {llm.provider} needs a library that is not installed; run: pip install '{package}'"
         ) from error
     model: Model[Any] = module.build(llm, settings)
     return model
+
+
+def module_of(provider: str) -> str:
+    """The module that builds the provider's models, and imports its library."""
+    return f"sojourn.engine.providers.{_MODULES.get(provider, provider)}"
 
 
 def model_settings(llm: LLM) -> ModelSettings:

@@ -10,8 +10,7 @@ import logging
 import os
 import platform
 import stat
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,49 +27,61 @@ _log = logging.getLogger(__name__)
 #: What pydantic-ai takes as an agent's `instructions`.
 Instructions: TypeAlias = Callable[[RunContext[Any]], Awaitable[str]]
 
-#: So many runs are remembered; one that was forgotten reads its files once more.
-MAX_RUNS = 1024
-
 #: What stands between two contributors.
 _GAP = "\n\n"
 
 
-def system_prompt(config: SystemPrompt, *, base: Path, clock: Clock | None = None) -> Instructions:
-    """The instructions of an agent: the enabled contributors in the order of their priority, the lowest first.
+def own_pieces(settings: Mapping[str, Any]) -> Sequence[StaticContributor]:
+    """A session's own contributors, by priority, those that are switched off too."""
+    return [
+        StaticContributor.model_construct(type="static", **contributor)
+        for contributor in settings.get("contributors", ())
+    ]
 
-    Relative paths of files begin at `base`. One run sees one prompt, whatever changes meanwhile: files are read when
-    it makes its first request, in a thread. Raises PromptFailed there for a file that cannot be read and must be.
+
+def put_together(pieces: Iterable[str]) -> str:
+    """One text of several, an empty line between them."""
+    stripped = (piece.strip("\n") for piece in pieces)
+    return _GAP.join(piece for piece in stripped if piece)
+
+
+class Prompt:
+    """The system prompt of an agent: the enabled contributors in the order of their priority, the lowest first.
+
+    Relative paths of files begin at `base`.
     """
-    return _Prompt(config, base, clock or SystemClock())
 
-
-class _Prompt:
-    def __init__(self, config: SystemPrompt, base: Path, clock: Clock) -> None:
-        enabled = [contributor for contributor in config.contributors if contributor.enabled]
+    def __init__(self, config: SystemPrompt, *, base: Path, clock: Clock | None = None) -> None:
         # The sort is stable: equals stay in the order of the file.
-        self._contributors = sorted(enabled, key=lambda contributor: contributor.priority)
-        self._reads = any(isinstance(contributor, FileContributor) for contributor in enabled)
-        self._base, self._clock = base, clock
-        self._made: OrderedDict[str, str] = OrderedDict()
+        self._contributors: Sequence[AnyContributor] = sorted(config.contributors, key=_priority)
+        self._base, self._clock = base, clock or SystemClock()
         self._last = ""
 
-    async def __call__(self, ctx: RunContext[Any]) -> str:
-        run = ctx.run_id or ""
-        found = self._made.get(run) if run else None
-        if found is None:
-            found = await anyio.to_thread.run_sync(self.make) if self._reads else self.make()
-            # Runs share one text for as long as nothing changes: a thousand long ones would be a lot of memory.
-            found = self._last = self._last if found == self._last else found
-            if run:
-                self._made[run] = found
-                while len(self._made) > MAX_RUNS:
-                    self._made.popitem(last=False)
-        return found
+    def of(self, own: Sequence[StaticContributor] = ()) -> Instructions:
+        """The instructions of one run in a session with contributors of its own.
 
-    def make(self) -> str:
-        """The whole prompt as of now."""
-        pieces = (self._piece(contributor).strip("\n") for contributor in self._contributors)
-        return _GAP.join(piece for piece in pieces if piece)
+        Each takes the place of the agent's of the same id; of equal priorities the agent's come first. The run sees
+        one prompt, whatever changes meanwhile: files are read when it makes its first request, in a thread. Raises
+        PromptFailed there for a file that cannot be read and must be.
+        """
+        replaced = {contributor.id for contributor in own}
+        contributors = [one for one in self._contributors if one.id not in replaced]
+        chosen = [one for one in sorted([*contributors, *own], key=_priority) if one.enabled]
+        reads = any(isinstance(one, FileContributor) for one in chosen)
+        made: str | None = None
+
+        async def instructions(_ctx: RunContext[Any]) -> str:
+            nonlocal made
+            if made is None:
+                made = await anyio.to_thread.run_sync(self._make, chosen) if reads else self._make(chosen)
+                # Runs share one text for as long as nothing changes: a thousand long ones would be a lot of memory.
+                made = self._last = self._last if made == self._last else made
+            return made
+
+        return instructions
+
+    def _make(self, contributors: Sequence[AnyContributor]) -> str:
+        return put_together(self._piece(contributor) for contributor in contributors)
 
     def _piece(self, contributor: AnyContributor) -> str:
         if isinstance(contributor, StaticContributor):
@@ -78,6 +89,10 @@ class _Prompt:
         if isinstance(contributor, DynamicContributor):
             return _DYNAMIC[contributor.source](self._clock.now())
         return _files(contributor, self._base)
+
+
+def _priority(contributor: AnyContributor) -> int:
+    return contributor.priority
 
 
 def _date(now: datetime) -> str:
