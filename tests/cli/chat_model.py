@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,9 +25,10 @@ class Answer:
     def write(self, text: str) -> None:
         self._parts.put({"content": text})
 
-    def call(self, name: str, arguments: str) -> None:
+    def call(self, name: str, arguments: str, index: int = 0) -> None:
         function = {"name": name, "arguments": arguments}
-        self._parts.put({"tool_calls": [{"index": 0, "id": "call-1", "type": "function", "function": function}]})
+        call = {"index": index, "id": f"call-{index + 1}", "type": "function", "function": function}
+        self._parts.put({"tool_calls": [call]})
 
     def end(self) -> None:
         self._parts.put(_END)
@@ -102,6 +104,17 @@ class Model:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+SHOUT = "mcp--small--shout"
+
+_SERVER = Path(__file__).parents[1] / "engine" / "mcp_server.py"
+#: More of an agent.yml: the small server's tools, about each of which a person is asked.
+ASKING = f"""
+permissions: {{mode: manual}}
+mcpServers:
+  small: {{type: stdio, command: '{sys.executable}', args: ['{_SERVER}']}}
+"""
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pytest
 from sojourn.abc import Run, Step
 from sojourn.bootstrap import Sojourn
 from sojourn.cli import run
-from sojourn.cli.exits import Refusal
+from sojourn.cli.exits import WAITS
 from sojourn.testing import ScriptedEngine, ScriptedHistory, pause, say
 from tests.cli.kit import COMMAND, environment, invoke, printed, sojourn, terminal
 
@@ -88,9 +88,13 @@ async def test_a_turn_that_waits_for_a_person_says_for_what(
 
     monkeypatch.setattr(run, "agent_runtime", scripted)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Refusal, match=r"approval of pay\({\"sum\":5}\); decide in: sojourn chat --session s$"):
-        await run.say_once(run.Wanted(prompt="pay", session="s", agent=None, storage=None))
-    assert capsys.readouterr().out == ""
+    assert await run.say_once(run.Wanted(prompt="pay", session="s", agent=None, storage="memory:")) == WAITS
+    out, told = capsys.readouterr()
+    assert out == ""
+    assert 'the turn waits for 1 decision:\n  pay({"sum":5})\n    sojourn approvals approve ' in told
+    assert await run.say_once(run.Wanted(prompt="pay", session="s", agent=None, storage=None, json=True)) == WAITS
+    reply = json.loads(capsys.readouterr().out)
+    assert (reply["finish_reason"], reply["approvals"][0]["args"]) == ("waiting", {"sum": 5})
 
 
 # -- with a model that takes its time

@@ -8,13 +8,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sojourn.cli import sessions
+from sojourn.cli import approvals, sessions
 from sojourn.cli.completion import session_ids
 from sojourn.cli.exits import OK, finish, guarded
 from sojourn.cli.place import AgentOption, JsonOption, StorageOption
 
 app = typer.Typer(name="sojourn", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(approvals.app, name="approvals")
 
 Session = Annotated[
     str | None,

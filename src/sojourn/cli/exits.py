@@ -14,6 +14,8 @@ from sojourn.errors import ConfigInvalid, InvalidInput, SojournError
 
 #: The command did what it says / something went wrong / the command line or a value in it is wrong.
 OK, FAILED, USAGE = 0, 1, 2
+#: The turn stopped, and goes on when people have decided whether its tools may run.
+WAITS = 3
 #: Ended by Ctrl-C, as shells count it.
 INTERRUPTED = 130
 

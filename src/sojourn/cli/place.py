@@ -52,6 +52,12 @@ class Place:
     json: bool = False
 
 
+def options_of(agent: Path | None, storage: str | None, user: str | None = None) -> list[str]:
+    """What a command line says to mean the same place again."""
+    given = (("--agent", agent), ("--storage", storage), ("--user", user))
+    return [word for name, value in given if value is not None for word in (name, str(value))]
+
+
 def configuration_of(agent: Path | None) -> Configuration | None:
     """The named agent's configuration, or that of the folder's own; None for the demo agent. Raises ConfigInvalid."""
     file = Path(AGENT_FILE) if agent is None else agent

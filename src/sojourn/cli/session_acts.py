@@ -15,7 +15,7 @@ from sojourn.cli.exits import FAILED, OK, USAGE, Refusal
 from sojourn.cli.finding import every, find, find_all
 from sojourn.cli.notes import errors, on_one_line, tell
 from sojourn.cli.place import Opened, Place, file_of, opened, shown_address
-from sojourn.cli.shapes import message_shape, queued_shape, session_shape, turn_shape
+from sojourn.cli.shapes import approval_shape, message_shape, queued_shape, session_shape, turn_shape
 from sojourn.records import Message, Session, TurnStatus
 from sojourn.sessions.scope import Scope
 
@@ -89,14 +89,27 @@ async def show(place: Place, id: str) -> int:
     async with opened(place) as open_:
         session = await find(open_.scope, id)
         turns, inbox = await open_.scope.turns(session.id), await open_.scope.inbox(session.id)
+        asked, state = await open_.scope.approvals(session.id), await open_.scope.state(session.id)
     if place.json:
-        queued = [queued_shape(item) for item in inbox]
-        _print_json({**session_shape(session), "turns": [turn_shape(turn) for turn in turns], "inbox": queued})
+        _print_json({
+            **session_shape(session), "turns": [turn_shape(turn) for turn in turns],
+            "inbox": [queued_shape(item) for item in inbox],
+            "approvals": [approval_shape(one) for one in asked], "state": state,
+        })  # fmt: skip
         return OK
     console, now = tables.output(), tables.right_now()
     tables.show_session(console, session, now=now)
     troubles = [turn for turn in turns if turn.status is not TurnStatus.COMPLETED]
     tables.show_turns(console, troubles[-_TROUBLES:], now=now)
+    if state:
+        console.print("[dim]state[/dim]")
+        console.print(f"  {on_one_line(json.dumps(state, ensure_ascii=False))}", markup=False, soft_wrap=True)
+    if asked:
+        console.print("[dim]waits for decisions[/dim]")
+        tables.show_approvals(console, asked, now=now)
+    if inbox:
+        console.print("[dim]inbox[/dim]")
+        tables.show_inbox(console, inbox)
     return OK
 
 

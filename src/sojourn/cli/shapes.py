@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sojourn.records import Message, QueuedInput, Reply, Session, Turn, Usage
+from sojourn.records import Approval, Message, QueuedInput, Reply, Session, Turn, Usage
 
 Shape = dict[str, Any]
 
@@ -79,6 +80,26 @@ def reply_shape(session: str, reply: Reply) -> Shape:
         "turn": reply.turn,
         "usage": usage_by_model(reply.usage),
         "finish_reason": reply.finish_reason,
+        **({"approvals": [approval_shape(one) for one in reply.approvals]} if reply.approvals else {}),
+    }
+
+
+def approval_shape(approval: Approval) -> Shape:
+    """A question to people; the arguments as JSON where they are, and the text that the model wrote where not."""
+    changed = approval.changed_arguments
+    return {
+        "approvalId": approval.id,
+        "sessionId": approval.session,
+        "turn": approval.turn,
+        "toolName": approval.tool,
+        "args": _json_or_text(approval.arguments),
+        "changedArgs": None if changed is None else _json_or_text(changed),
+        "status": approval.status.value,
+        "askedAt": _milliseconds(approval.asked),
+        "expiresAt": None if approval.expires is None else _milliseconds(approval.expires),
+        "decidedAt": None if approval.decided is None else _milliseconds(approval.decided),
+        "decidedBy": approval.decided_by,
+        "reason": approval.reason,
     }
 
 
@@ -96,6 +117,13 @@ def _usage_shape(used: Usage) -> Shape:
         "totalTokens": used.input_tokens + used.output_tokens,
     }
     return {"tokenUsage": tokens, "estimatedCost": _money(used.cost)}
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _money(cost: Decimal | None) -> float | None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sojourn.cli.notes import on_one_line, visible
-from sojourn.records import Message, Role, Session, SessionStatus, Turn, Usage
+from sojourn.records import Approval, Message, QueuedInput, Role, Session, SessionStatus, Turn, Usage
 
 #: What a title needs beside an id to be worth a column, characters.
 _LEAST_TITLE = 16
@@ -86,6 +86,27 @@ def show_turns(console: Console, turns: Sequence[Turn], *, now: datetime) -> Non
         reason = f": {on_one_line(turn.reason)}" if turn.reason else ""
         line = Text(f"turn {turn.turn} ", "dim") + Text(f"{turn.status.value}{reason}", "yellow")
         console.print(line + Text(f" · {ago(turn.accepted, now)}", "dim"), soft_wrap=True)
+
+
+def show_approvals(console: Console, approvals: Sequence[Approval], *, now: datetime) -> None:
+    """Questions to people: two lines each, the first for what is asked."""
+    for one in approvals:
+        console.print(Text(on_one_line(f"{one.tool}({one.arguments})")), soft_wrap=True)
+        line = Text(f"  {one.id}", "dim") + Text(f" {one.status.value}", "yellow")
+        if one.reason:
+            line.append(f": {on_one_line(one.reason)}")
+        until = "" if one.expires is None or one.decided is not None else f", until {_date(one.expires)}"
+        line.append(f" · session {one.session} · {ago(one.asked, now)}{until}", "dim")
+        console.print(line, soft_wrap=True)
+
+
+def show_inbox(console: Console, inbox: Sequence[QueuedInput]) -> None:
+    """Input that is not in the history yet."""
+    for item in inbox:
+        text = item.content if isinstance(item.content, str) else "[parts]"
+        held = ", held back" if item.held else ""
+        line = Text(f"{item.position:>4}  ", "dim") + Text(f"{item.kind.value}{held}: ", "yellow")
+        console.print(line + Text(on_one_line(text)), soft_wrap=True)
 
 
 def show_messages(console: Console, messages: Iterable[Message]) -> None:
