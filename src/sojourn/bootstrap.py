@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +18,7 @@ from sojourn.records import BusyPolicy, OnInterrupt
 from sojourn.sessions.runtime import Runtime, Settings
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from pydantic_ai import Agent  # noqa: TID251 - the type alone, never at run time
 
     from sojourn.config.configuration import Configuration
@@ -120,6 +122,23 @@ class Sojourn(Runtime):
     def greeting(self) -> str | None:
         """What the agent says before anybody has spoken, from its agent.yml."""
         return None if self.configuration is None else self.configuration.agent.greeting
+
+    def asgi(self, *, api_key: str | None = None, local_only: bool = False) -> FastAPI:
+        """The HTTP API as an application, which opens and closes the runtime where it is served by itself.
+
+        Mounted in another application it does not: give that one `lifespan`. With an `api_key` every call has to
+        show it; `local_only` answers under a name of this machine alone.
+        """
+        from sojourn.server.app import make_app
+        from sojourn.server.service import Options
+
+        return make_app(self, options=Options(greeting=self.greeting, api_key=api_key, local_only=local_only))
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Opens the runtime and closes it: the lifespan of an application that `asgi()` is mounted in."""
+        async with self:
+            yield
 
 
 def reading(storage: str) -> Runtime:

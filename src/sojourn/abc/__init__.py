@@ -16,6 +16,7 @@ from sojourn.abc.engine import (
     Step,
     TextDelta,
     ToolFinished,
+    ToolSeen,
 )
 from sojourn.abc.rows import (
     MAX_TAIL,
@@ -85,6 +86,7 @@ __all__ = [
     "Step",
     "TextDelta",
     "ToolFinished",
+    "ToolSeen",
     "TurnEnd",
     "TurnRow",
     "Verdict",

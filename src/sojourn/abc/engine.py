@@ -132,6 +132,16 @@ class Run:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ToolSeen:
+    """A tool as people see it; `parameters` is a JSON schema, `server` the MCP server that has it."""
+
+    name: str
+    description: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    server: str | None = None
+
+
 class History(ABC):
     """A session's log as the engine wants it: parsed once, extended entry by entry.
 
@@ -189,6 +199,10 @@ class Engine(ABC):
     def model(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         """The model that a session with these settings uses, for people: at least its name as `model`."""
         return {"model": "unknown"}
+
+    async def tools(self) -> Sequence[ToolSeen]:
+        """The tools that the agent has now, for people."""
+        return ()
 
     @abstractmethod
     def interrupted(self, text: str) -> str:

@@ -1,0 +1,227 @@
+"""From the runtime's events to Dexto's, in its order and with its names. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sojourn.records import ApprovalStatus, Event, EventKind, Message, TurnStatus
+from sojourn.server import shapes
+from sojourn.server.sse import Sent
+
+#: Dexto knows three answers to a question; what nobody decided is cancelled.
+_DECIDED = {ApprovalStatus.APPROVED: "approved", ApprovalStatus.DENIED: "denied"}
+
+
+class Translator:
+    """One stream's events. Several that are made of one carry its id on the last, so that none is lost in between."""
+
+    def __init__(self, session: str, *, named: bool, amid: bool = False) -> None:
+        self._session, self._named = session, named
+        #: What was sent of the answer that is being written; None where the reader came back amid it.
+        self._shown: list[str] | None = None if amid else []
+        #: An answer whose end is not known yet, which says how it ended.
+        self._answer: Event | None = None
+        self._begun: datetime | None = None
+        self._last: datetime | None = None
+        self._steps = 0
+        #: Calls that have been told of and neither asked about nor run, as far as this stream knows.
+        self._waiting: dict[str, str] = {}
+
+    def translate(self, event: Event, call_id: str = "") -> list[Sent]:
+        """What is sent for an event; `call_id` is that of the call that a question is about."""
+        before: list[Sent] = []
+        if self._answer is not None and event.kind is not EventKind.TURN_ENDED:
+            answer, self._answer = self._answer, None
+            before = self._placed(answer, [*self._rest(answer), self._response(answer, "stop", {})])
+        if event.message is not None:
+            self._last = event.message.created
+        made = self._approval(event, call_id) if event.approval is not None else self._makers[event.kind](self, event)
+        return [*before, *self._placed(event, made)]
+
+    def sent(self, name: str, **data: Any) -> Sent:
+        """An event of this session."""
+        name_in_data = {"name": name} if self._named else {}
+        return Sent(name, {**name_in_data, **data, "sessionId": self._session})
+
+    def _placed(self, event: Event, made: list[Sent]) -> list[Sent]:
+        if made:
+            made[-1] = Sent(made[-1].name, made[-1].data, event.id)
+        return made
+
+    # -- a turn
+
+    def _opened(self, event: Event) -> list[Sent]:
+        self._begun, self._steps, self._shown = self._last, 0, []
+        said = event.message
+        content = (list(said.parts) or said.text) if said is not None else event.text
+        return [self.sent("llm:thinking", turn=event.turn, input=content)]
+
+    def _text(self, event: Event) -> list[Sent]:
+        if self._shown is not None:
+            self._shown.append(event.text)
+        return [self.sent("llm:chunk", chunkType="text", content=event.text)]
+
+    def _rest(self, event: Event) -> list[Sent]:
+        """What of an answer's text was never sent as pieces: whoever puts pieces together gets the whole of it."""
+        shown, self._shown = self._shown, []
+        text = event.message.text if event.message is not None else event.text
+        if shown is None or not text.startswith(before := "".join(shown)) or text == before:
+            return []
+        return [self.sent("llm:chunk", chunkType="text", content=text[len(before) :])]
+
+    def _message(self, event: Event) -> list[Sent]:
+        message = event.message
+        if message is None or not message.tool_calls:
+            self._answer = event
+            return []
+        self._steps += 1
+        made = self._rest(event)
+        if message.text:
+            made.append(self._response(event, "tool-calls", {}))
+        for call in message.tool_calls:
+            self._waiting[call.id] = call.name
+            args = shapes.arguments(call.arguments)
+            made.append(self.sent("llm:tool-call", toolName=call.name, args=args, callId=call.id))
+        return made
+
+    def _result(self, event: Event) -> list[Sent]:
+        message = event.message
+        if message is None:
+            return []
+        return [*self._running(message), self._told_result(message)]
+
+    def _running(self, message: Message) -> list[Sent]:
+        """Word that a call runs, where nobody was asked and so nothing was said of it yet."""
+        if self._waiting.pop(message.tool_call_id or "", None) is None:
+            return []
+        return [self.sent("tool:running", toolName=message.tool_name, toolCallId=message.tool_call_id)]
+
+    def _told_result(self, message: Message) -> Sent:
+        good = shapes.succeeded(message)
+        told: dict[str, Any] = {"toolName": message.tool_name, "callId": message.tool_call_id, "success": good}
+        content = [dict(part) for part in message.parts] or shapes.parts(message.text)
+        meta = {"toolName": message.tool_name, "toolCallId": message.tool_call_id, "success": good}
+        told |= {"sanitized": {"content": content, "meta": meta}, "outcome": message.outcome}
+        if not good:
+            told["error"] = message.text
+        return self.sent("llm:tool-result", **told)
+
+    def _steered(self, event: Event) -> list[Sent]:
+        said = event.message
+        content = shapes.parts(list(said.parts) or said.text) if said is not None else shapes.parts(event.text)
+        return [self.sent("message:dequeued", count=1, ids=[], queue="steer", coalesced=False, content=content)]
+
+    def _approval(self, event: Event, call_id: str) -> list[Sent]:
+        approval = event.approval
+        if approval is None:
+            return []
+        if event.kind is EventKind.APPROVAL_ASKED:
+            self._waiting.pop(call_id, None)
+            told = shapes.approval(approval, call_id).model_dump(by_alias=True, exclude_unset=True)
+            del told["sessionId"]
+            return [self.sent("approval:request", **told)]
+        told = {"approvalId": approval.id, "status": _DECIDED.get(approval.status, "cancelled")}
+        if approval.reason:
+            told["message"] = approval.reason
+        if approval.status is not ApprovalStatus.APPROVED:
+            told["reason"] = approval.status.value
+        made = [self.sent("approval:response", **told)]
+        if approval.status is ApprovalStatus.APPROVED:
+            made.append(self.sent("tool:running", toolName=approval.tool, toolCallId=call_id))
+        return made
+
+    def _response(self, event: Event, finish: str, more: Mapping[str, Any]) -> Sent:
+        text = event.message.text if event.message is not None else event.text
+        return self.sent("llm:response", content=text, messageId=str(event.seq), finishReason=finish, **more)
+
+    def _ended(self, event: Event) -> list[Sent]:
+        made: list[Sent] = []
+        answer, self._answer = self._answer, None
+        finish, more = _finish(event), _used(event)
+        if answer is not None:
+            made += [*self._rest(answer), self._response(answer, finish, more)]
+        self._waiting.clear()
+        return [*made, *self.ended(finish, event.status, event.text, event.turn)]
+
+    def ended(self, finish: str, status: TurnStatus | None, reason: str, turn: int | None) -> list[Sent]:
+        """A turn's end."""
+        made: list[Sent] = []
+        told: dict[str, Any] = {"finishReason": finish, "stepCount": self._steps, "durationMs": self._duration()}
+        if status is TurnStatus.FAILED:
+            error = {"name": "TurnFailed", "message": reason}
+            made.append(self.sent("llm:error", error=error, context="turn", recoverable=False))
+            told["error"] = {"code": "turn_failed", "message": reason, "scope": "llm", "type": "third_party"}
+        elif reason and status is not TurnStatus.COMPLETED:
+            told["reason"] = reason
+        told |= {"turn": turn, "status": None if status is None else status.value}
+        return [*made, self.sent("run:complete", **told)]
+
+    def _duration(self) -> int:
+        if self._begun is None or self._last is None:
+            return 0
+        return shapes.milliseconds(self._last) - shapes.milliseconds(self._begun)
+
+    # -- what Dexto has no event for
+
+    def _dropped(self, event: Event) -> list[Sent]:
+        self._shown = []
+        return [self.sent("llm:chunk-dropped", turn=event.turn)]
+
+    def _retried(self, event: Event) -> list[Sent]:
+        self._shown = []
+        return [self.sent("llm:retrying", error=event.text, context="model request", turn=event.turn)]
+
+    def _feedback(self, event: Event) -> list[Sent]:
+        return [self.sent("llm:feedback", content=event.text, turn=event.turn)]
+
+    def _resumed(self, event: Event) -> list[Sent]:
+        return [self.sent("run:resumed", turn=event.turn)]
+
+    def _paused(self, event: Event) -> list[Sent]:
+        asked = [] if event.reply is None else [approval.id for approval in event.reply.approvals]
+        return [self.sent("run:waiting", turn=event.turn, approvalIds=asked)]
+
+    def _state(self, event: Event) -> list[Sent]:
+        return [self.sent("session:state-changed", turn=event.turn)]
+
+    def _reset(self, _event: Event) -> list[Sent]:
+        self._waiting.clear()
+        return [self.sent("session:reset")]
+
+    def _deleted(self, _event: Event) -> list[Sent]:
+        return [self.sent("session:deleted")]
+
+    _makers: ClassVar[dict[EventKind, Callable[[Translator, Event], list[Sent]]]] = {
+        EventKind.TURN_OPENED: _opened,
+        EventKind.TEXT: _text,
+        EventKind.MESSAGE: _message,
+        EventKind.TOOL_RESULT: _result,
+        EventKind.STEERED: _steered,
+        EventKind.FEEDBACK: _feedback,
+        EventKind.TURN_RESUMED: _resumed,
+        EventKind.STATE_CHANGED: _state,
+        EventKind.TURN_ENDED: _ended,
+        EventKind.SESSION_RESET: _reset,
+        EventKind.TEXT_DROPPED: _dropped,
+        EventKind.MODEL_RETRY: _retried,
+        EventKind.TURN_WAITING: _paused,
+        EventKind.SESSION_DELETED: _deleted,
+    }
+
+
+def _finish(event: Event) -> str:
+    if event.status is TurnStatus.COMPLETED:
+        return shapes.finish_reason(event.reply.finish_reason if event.reply is not None else "")
+    return {TurnStatus.FAILED: "error", TurnStatus.CANCELLED: "cancelled"}.get(event.status, "other")  # type: ignore[arg-type]
+
+
+def _used(event: Event) -> dict[str, Any]:
+    if event.reply is None:
+        return {}
+    used = shapes.total(event.reply.usage)
+    told: dict[str, Any] = {"tokenUsage": shapes.tokens(used).model_dump(by_alias=True)}
+    if (model := shapes.model_of(event.reply.usage)) is not None:
+        told["model"] = model
+    return told | ({} if used.cost is None else {"estimatedCost": float(used.cost)})

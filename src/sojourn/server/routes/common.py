@@ -1,0 +1,44 @@
+"""What the routes share: parameters, and the errors that every one of them may answer with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Header, Path, Query, Request
+
+from sojourn.server import wire
+
+SessionId = Annotated[str, Path(description="1 to 128 of letters, digits and `._:@-`", examples=["support-42"])]
+OptionalSession = Annotated[str | None, Query(alias="sessionId", examples=["support-42"])]
+Key = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", description="the same key with the same content never runs twice"),
+]
+LastEvent = Annotated[
+    str | None, Header(alias="Last-Event-ID", description="an event's id: what follows it is sent again")
+]
+
+_TOLD = {
+    400: "something in the request cannot be used",
+    401: "the key is missing or wrong",
+    404: "there is no such thing",
+    409: "not as things are now",
+    413: "too large",
+    422: "the key was used with other content",
+    429: "too much is in line",
+    502: "the agent or its model failed",
+    503: "no place in memory, or the server is closing; see Retry-After",
+}
+
+
+def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that a route may answer with, for its description; 400 and 401 are always among them."""
+    return {status: {"model": wire.ErrorAnswer, "description": _TOLD[status]} for status in (400, 401, *statuses)}
+
+
+def note(request: Request, *, session: str | None = None, turn: int | None = None) -> None:
+    """Say in the log what a request was about."""
+    if session is not None:
+        request.scope["state"]["session"] = session
+    if turn is not None:
+        request.scope["state"]["turn"] = turn

@@ -1,0 +1,233 @@
+"""Sessions: what they are called, what was said in them, and what becomes of them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Header, Query, Request, Response
+
+from sojourn.errors import SessionExists
+from sojourn.server import bodies, shapes, wire
+from sojourn.server.errors import Refused
+from sojourn.server.pieces import history_stream
+from sojourn.server.routes.common import SessionId, may_fail, note
+from sojourn.server.service import Caller
+
+router = APIRouter(tags=["sessions"])
+
+#: How many sessions a page has unless another size is asked for.
+PAGE = 100
+
+
+@router.get("/sessions", response_model=wire.SessionList, response_model_exclude_unset=True, responses=may_fail())
+async def list_sessions(
+    caller: Caller,
+    query: Annotated[str | None, Query(alias="q", description="words of the title or of a message")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = PAGE,
+    after: Annotated[str | None, Query(description="the `next` of the page before")] = None,
+) -> wire.SessionList:
+    """A page of sessions, newest activity first."""
+    page = await caller.sessions(query=query, limit=limit, after=after)
+    return wire.SessionList(sessions=[shapes.session_meta(one) for one in page.sessions], next=page.next)
+
+
+@router.post(
+    "/sessions", status_code=201, response_model=wire.OneSession, response_model_exclude_unset=True,
+    responses={200: {"model": wire.OneSession, "description": "it was there already"}, **may_fail()},
+)  # fmt: skip
+async def create_session(
+    request: Request, response: Response, caller: Caller, body: Annotated[bodies.NewSession | None, Body()] = None
+) -> wire.OneSession:
+    """Begin a session; one that is there already is given as it is."""
+    wanted = body or bodies.NewSession()
+    try:
+        session = await caller.create(wanted.session_id, title=wanted.title)
+    except SessionExists as there:
+        session = await caller.get(there.session)
+        response.status_code = 200
+    note(request, session=session.id)
+    return wire.OneSession(session=shapes.session_meta(session))
+
+
+@router.get(
+    "/sessions/{session_id}", response_model=wire.OneSessionDetail, response_model_exclude_unset=True,
+    responses={304: {"description": "it is as If-None-Match says"}, **may_fail(404)},
+)  # fmt: skip
+async def get_session(
+    session_id: SessionId,
+    response: Response,
+    caller: Caller,
+    known: Annotated[str | None, Header(alias="If-None-Match")] = None,
+) -> wire.OneSessionDetail | Response:
+    """What is known of a session, with an ETag."""
+    session = await caller.get(session_id)
+    tag = _etag(shapes.session_meta(session))
+    if _names(known, tag):
+        return Response(status_code=304, headers={"etag": tag})
+    response.headers["etag"] = tag
+    detail = wire.SessionDetail(**shapes.session_fields(session), history=session.message_count)
+    return wire.OneSessionDetail(session=detail)
+
+
+@router.patch(
+    "/sessions/{session_id}", response_model=wire.OneSession, response_model_exclude_unset=True,
+    responses={412: {"model": wire.ErrorAnswer, "description": "it is not as If-Match says"}, **may_fail(404)},
+)  # fmt: skip
+async def rename_session(
+    session_id: SessionId,
+    body: bodies.Rename,
+    response: Response,
+    caller: Caller,
+    expected: Annotated[str | None, Header(alias="If-Match")] = None,
+) -> wire.OneSession:
+    """Give a session another title; with `If-Match` only if it is as it was then."""
+    if expected is not None and not _names(expected, _etag(shapes.session_meta(await caller.get(session_id)))):
+        raise Refused("precondition_failed", f"session {session_id!r} was changed; read it again", sessionId=session_id)
+    meta = shapes.session_meta(await caller.rename(session_id, body.title))
+    response.headers["etag"] = _etag(meta)
+    return wire.OneSession(session=meta)
+
+
+@router.delete("/sessions/{session_id}", response_model=wire.SessionStatusAnswer, responses=may_fail())
+async def delete_session(session_id: SessionId, caller: Caller) -> wire.SessionStatusAnswer:
+    """Remove every trace of a session, also while it is busy; one that is not there is gone already."""
+    await caller.delete(session_id)
+    return wire.SessionStatusAnswer(status="deleted", session_id=session_id)
+
+
+@router.get(
+    "/sessions/{session_id}/history", response_model=wire.History, response_model_exclude_unset=True,
+    responses=may_fail(404),
+)  # fmt: skip
+async def get_history(
+    session_id: SessionId,
+    caller: Caller,
+    limit: Annotated[int | None, Query(ge=1, le=1000, description="the newest so many; all without it")] = None,
+    before: Annotated[int | None, Query(ge=0, description="only messages with a smaller `seq`")] = None,
+) -> wire.History | Response:
+    """Messages as they were said, oldest first: all, or a window of them."""
+    session = await caller.get(session_id)
+    messages = await caller.history(session_id, before=before, limit=limit)
+    if len(messages) > PAGE:
+        return history_stream(messages, busy=shapes.is_busy(session), limit=limit)
+    more = {"before": messages[0].seq} if limit is not None and len(messages) == limit else {}
+    return wire.History(history=[shapes.message(one) for one in messages], is_busy=shapes.is_busy(session), **more)
+
+
+@router.get(
+    "/sessions/{session_id}/load", response_model=wire.OneSessionLoaded, response_model_exclude_unset=True,
+    responses=may_fail(404),
+)  # fmt: skip
+async def load_session(session_id: SessionId, caller: Caller) -> wire.OneSessionLoaded:
+    """What a client needs that opens a session; nothing is loaded into memory by it."""
+    return wire.OneSessionLoaded(session=shapes.session_loaded(await caller.get(session_id)))
+
+
+@router.post(
+    "/sessions/{session_id}/fork", status_code=201, response_model=wire.OneSession, response_model_exclude_unset=True,
+    responses=may_fail(404, 409),
+)  # fmt: skip
+async def fork_session(
+    session_id: SessionId, caller: Caller, body: Annotated[bodies.Fork | None, Body()] = None
+) -> wire.OneSession:
+    """A new session with the same history, up to the end of a finished turn."""
+    wanted = body or bodies.Fork()
+    child = await caller.fork(session_id, at=wanted.at, new_id=wanted.session_id, title=wanted.title)
+    return wire.OneSession(session=shapes.session_meta(child))
+
+
+@router.post("/sessions/{session_id}/cancel", response_model=wire.CancelAnswer, responses=may_fail(404))
+async def cancel_turn(
+    session_id: SessionId, caller: Caller, body: Annotated[bodies.Cancel | None, Body()] = None
+) -> wire.CancelAnswer:
+    """Cancel what runs; what is in line runs on, unless it is to be cleared as well."""
+    wanted = body or bodies.Cancel()
+    queued = await caller.inbox(session_id) if wanted.clear_queue else []
+    cancelled = await caller.cancel(session_id, turn=wanted.turn, clear=wanted.clear_queue)
+    left = {one.position for one in await caller.inbox(session_id)} if queued else set()
+    cleared = sum(one.position not in left for one in queued)
+    return wire.CancelAnswer(
+        cancelled=cancelled, session_id=session_id, queue_cleared=wanted.clear_queue, cleared_count=cleared
+    )
+
+
+@router.post("/reset", response_model=wire.SessionStatusAnswer, responses=may_fail(404))
+async def reset_session(body: bodies.SessionName, request: Request, caller: Caller) -> wire.SessionStatusAnswer:
+    """Forget history and queue, keep the session; what runs is cut."""
+    note(request, session=body.session_id)
+    await caller.reset(body.session_id)
+    return wire.SessionStatusAnswer(status="reset initiated", session_id=body.session_id)
+
+
+@router.post("/sessions/{session_id}/generate-title", response_model=wire.TitleAnswer, responses=may_fail(404))
+async def generate_title(session_id: SessionId, caller: Caller) -> wire.TitleAnswer:
+    """The title: what it was given, or made from the first message; null before there is one."""
+    return wire.TitleAnswer(title=(await caller.get(session_id)).title, session_id=session_id)
+
+
+@router.post(
+    "/sessions/{session_id}/clear-context", response_model=wire.SessionStatusAnswer,
+    responses={501: {"model": wire.ErrorAnswer, "description": "not possible yet"}, **may_fail(404)},
+)  # fmt: skip
+async def clear_context(session_id: SessionId, caller: Caller) -> wire.SessionStatusAnswer:
+    """Not possible yet: fork or reset the session instead."""
+    await caller.get(session_id)
+    raise Refused("not_supported", "a context cannot be cleared yet; reset the session, or begin another one")
+
+
+@router.post("/sessions/{session_id}/unload", response_model=wire.UnloadAnswer, responses=may_fail(409))
+async def unload_session(session_id: SessionId, caller: Caller) -> wire.UnloadAnswer:
+    """Drop a session from memory now; it comes back by itself."""
+    return wire.UnloadAnswer(unloaded=await caller.unload(session_id), session_id=session_id)
+
+
+@router.get("/sessions/{session_id}/state", response_model=wire.StateAnswer, responses=may_fail(404))
+async def get_state(session_id: SessionId, caller: Caller) -> wire.StateAnswer:
+    """What the agent's tools keep of the session."""
+    return wire.StateAnswer(state=dict(await caller.state(session_id)), session_id=session_id)
+
+
+@router.put("/sessions/{session_id}/state", response_model=wire.StateAnswer, responses=may_fail(404, 409))
+async def put_state(session_id: SessionId, body: bodies.State, caller: Caller) -> wire.StateAnswer:
+    """Replace it, while no turn runs."""
+    await caller.set_state(session_id, body.state)
+    return wire.StateAnswer(state=body.state, session_id=session_id)
+
+
+@router.get("/sessions/{session_id}/turns", response_model=wire.TurnList, responses=may_fail(404))
+async def get_turns(session_id: SessionId, caller: Caller) -> wire.TurnList:
+    """The session's turns, oldest first."""
+    return wire.TurnList(turns=[shapes.turn(one) for one in await caller.turns(session_id)])
+
+
+@router.get("/sessions/{session_id}/turns/{turn}", response_model=wire.TurnInfo, responses=may_fail(404))
+async def get_turn(session_id: SessionId, turn: int, caller: Caller) -> wire.TurnInfo:
+    """One turn: where it stands and what it has used."""
+    return shapes.turn(await caller.turn(session_id, turn))
+
+
+@router.post("/sessions/{session_id}/resume", response_model=wire.TurnNumbers, responses=may_fail(404))
+async def resume_turns(session_id: SessionId, caller: Caller) -> wire.TurnNumbers:
+    """Let held turns run."""
+    return wire.TurnNumbers(turns=list(await caller.resume(session_id)), session_id=session_id)
+
+
+@router.post("/sessions/{session_id}/discard", response_model=wire.TurnNumbers, responses=may_fail(404))
+async def discard_turns(
+    session_id: SessionId, caller: Caller, body: Annotated[bodies.Discard | None, Body()] = None
+) -> wire.TurnNumbers:
+    """Cancel held turns, or one of them."""
+    turn = None if body is None else body.turn
+    return wire.TurnNumbers(turns=list(await caller.discard(session_id, turn=turn)), session_id=session_id)
+
+
+def _etag(meta: wire.SessionMetadata) -> str:
+    return f'"{hashlib.sha256(meta.model_dump_json().encode()).hexdigest()[:32]}"'
+
+
+def _names(header: str | None, tag: str) -> bool:
+    """Whether a header of entity tags names this one."""
+    return header is not None and (
+        header.strip() == "*" or tag in [one.strip().removeprefix("W/") for one in header.split(",")]
+    )

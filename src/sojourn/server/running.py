@@ -1,0 +1,97 @@
+"""Serving an application with uvicorn: from a socket that listens to an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from sojourn.sessions.runtime import Runtime
+
+#: The largest head of a request, bytes.
+MAX_HEADERS = 32 * 1024
+
+#: How long streams have to send their ends once the runtime has closed, seconds.
+LAST_WORDS = 5
+
+#: How many connections may wait to be taken.
+BACKLOG = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 takes a free one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
+        made.listen(BACKLOG)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+class Server(uvicorn.Server):
+    """Closes the runtime as soon as it is told to end: nothing new is taken, and streams end when their turns do."""
+
+    def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
+        super().__init__(config)
+        self._runtime = runtime
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """End, from any thread or signal; a second time at once."""
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._close)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came. It is not raised again afterwards, as uvicorn would: an orderly end is no failure."""
+        self.stop()
+
+    async def run_until_told(self, sockets: list[socket.socket], started: Callable[[], None]) -> None:
+        """Serve, and return when everything has ended; the runtime is closed then."""
+        self._loop = asyncio.get_running_loop()
+        self._started = started
+        try:
+            await self.serve(sockets)
+        finally:
+            self._close()
+            if self._closing is not None:
+                await self._closing
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        await super().startup(sockets)
+        if self.started:
+            self._started()
+
+    def _close(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._runtime.close())
+
+
+def make_server(app: FastAPI, runtime: Runtime) -> Server:
+    """A server for the application; the runtime is opened by the caller and closed by the server."""
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=MAX_HEADERS,
+        timeout_graceful_shutdown=round(runtime.settings.close_wait.total_seconds()) + LAST_WORDS,
+    )
+    return Server(config, runtime)

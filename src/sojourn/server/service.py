@@ -1,0 +1,57 @@
+"""What every route holds: the runtime, how the application behaves, and whose sessions a request is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from sojourn.records import LOCAL_USER
+from sojourn.sessions.runtime import Runtime
+from sojourn.sessions.scope import Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the application behaves."""
+
+    #: What the agent says before anybody has spoken.
+    greeting: str | None = None
+    #: What callers have to show; None: nothing, which is for loopback alone.
+    api_key: str | None = None
+    #: Whether requests are answered only under a name of this machine itself, such as localhost.
+    local_only: bool = False
+    #: The largest body of a request, bytes.
+    max_body: int = 10 * 1024 * 1024
+    #: How long a request's body may stop coming, seconds.
+    body_timeout: float = 30.0
+    #: How often a silent stream says that it is alive, seconds.
+    heartbeat: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the application serves."""
+
+    runtime: Runtime
+    options: Options
+
+    def scope(self, user: str = LOCAL_USER) -> Scope:
+        """The sessions of a user: all that a route about sessions holds."""
+        return self.runtime.for_user(user)
+
+
+def service_of(request: Request) -> Service:
+    """The service that the request came to."""
+    service: Service = request.app.state.service
+    return service
+
+
+def caller_of(request: Request) -> Scope:
+    """The sessions of whoever makes the request."""
+    return service_of(request).scope(getattr(request.state, "user", LOCAL_USER))
+
+
+Serving = Annotated[Service, Depends(service_of)]
+Caller = Annotated[Scope, Depends(caller_of)]

@@ -1,0 +1,219 @@
+"""From records to what is sent. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sojourn.records import Approval, Message, QueuedInput, Remembered, Reply, Role, Session, SessionStatus, Turn, Usage
+from sojourn.server import wire
+
+_BUSY = frozenset({SessionStatus.QUEUED, SessionStatus.RUNNING})
+
+#: pydantic-ai's words for how an answer ended, where Dexto's are others.
+_FINISH = {"": "stop", "content_filter": "content-filter", "tool_call": "tool-calls", "waiting": "waiting"}
+
+
+def milliseconds(when: datetime) -> int:
+    """Since 1970."""
+    return round(when.timestamp() * 1000)
+
+
+def is_busy(session: Session) -> bool:
+    """Whether a turn runs or is in line."""
+    return session.status in _BUSY
+
+
+def tokens(used: Usage) -> wire.TokenUsage:
+    """Tokens of some requests."""
+    return wire.TokenUsage(
+        input_tokens=used.input_tokens,
+        output_tokens=used.output_tokens,
+        reasoning_tokens=0,
+        cache_read_tokens=used.cache_read_tokens,
+        cache_write_tokens=used.cache_write_tokens,
+        total_tokens=used.input_tokens + used.output_tokens,
+    )
+
+
+def total(usage: Mapping[str, Usage]) -> Usage:
+    """Of all models."""
+    return sum(usage.values(), Usage())
+
+
+def cost(used: Usage) -> dict[str, float]:
+    """US dollars, where they are known."""
+    return {} if used.cost is None else {"estimated_cost": float(used.cost)}
+
+
+def session_fields(session: Session) -> dict[str, Any]:
+    """What all shapes of a session have."""
+    used = total(session.usage)
+    return {
+        "id": session.id,
+        "created_at": milliseconds(session.created),
+        "last_activity": milliseconds(session.last_activity),
+        "message_count": session.message_count,
+        "title": session.title,
+        "token_usage": tokens(used),
+        "model_stats": [
+            wire.ModelStats(model=model, requests=one.requests, token_usage=tokens(one), **cost(one))
+            for model, one in session.usage.items()
+        ],
+        "workspace_id": None,
+        "parent_session_id": session.parent,
+        "status": session.status.value,
+        **cost(used),
+    }
+
+
+def session_meta(session: Session) -> wire.SessionMetadata:
+    """A session."""
+    return wire.SessionMetadata(**session_fields(session))
+
+
+def session_loaded(session: Session) -> wire.SessionLoaded:
+    """A session, for a client that opens it."""
+    used = total(session.usage)
+    unpriced = any(one.cost is None for one in session.usage.values())
+    summary = {
+        "tokenUsage": tokens(used).model_dump(by_alias=True),
+        "estimatedCost": None if used.cost is None else float(used.cost),
+        "hasUnpricedResponses": unpriced,
+    }
+    return wire.SessionLoaded(
+        **session_fields(session), is_busy=is_busy(session), usage_summary=summary, active_usage_scope_id=None,
+        active_usage_scope=None,
+    )  # fmt: skip
+
+
+def message(found: Message) -> wire.HistoryMessage:
+    """One message of a history."""
+    more: dict[str, Any] = {}
+    if found.tool_calls:
+        more["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in found.tool_calls
+        ]
+    if found.role is Role.TOOL:
+        more |= {"tool_call_id": found.tool_call_id or "", "name": found.tool_name, "success": succeeded(found)}
+    return wire.HistoryMessage(
+        id=str(found.seq),
+        role=found.role.value,
+        timestamp=milliseconds(found.created),
+        content=[dict(part) for part in found.parts] or found.text,
+        seq=found.seq,
+        turn=found.turn,
+        **more,
+    )
+
+
+def succeeded(found: Message) -> bool:
+    """Whether a tool did what it was called for."""
+    return found.outcome in {None, "success"}
+
+
+def turn(found: Turn) -> wire.TurnInfo:
+    """One turn."""
+    return wire.TurnInfo(
+        turn=found.turn,
+        status=found.status.value,
+        attempts=found.attempts,
+        key=found.key,
+        accepted_at=milliseconds(found.accepted),
+        started_at=None if found.started is None else milliseconds(found.started),
+        ended_at=None if found.ended is None else milliseconds(found.ended),
+        reason=found.reason,
+        token_usage=tokens(total(found.usage)),
+    )
+
+
+def parts(content: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What was said, as parts."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else [dict(part) for part in content]
+
+
+def queued_id(position: int) -> str:
+    """The id of an input in line."""
+    return f"msg_{position}"
+
+
+def queued(found: QueuedInput) -> wire.QueuedMessage:
+    """An input in line."""
+    return wire.QueuedMessage(
+        id=queued_id(found.position), content=parts(found.content), kind="default", turn=found.turn, held=found.held
+    )
+
+
+def finish_reason(reason: str) -> str:
+    """How an answer ended, in Dexto's words."""
+    return _FINISH.get(reason, reason)
+
+
+def model_of(usage: Mapping[str, Usage]) -> str | None:
+    """The model that answered last."""
+    return list(usage)[-1] if usage else None
+
+
+def reply(session: str, found: Reply, asked: Sequence[wire.ApprovalInfo]) -> wire.MessageAnswer:
+    """The agent's answer."""
+    used = total(found.usage)
+    more: dict[str, Any] = cost(used) | ({"approvals": list(asked)} if asked else {})
+    if found.output is not None and not isinstance(found.output, str) and _is_json(found.output):
+        more["output"] = found.output
+    return wire.MessageAnswer(
+        response=found.text,
+        session_id=session,
+        token_usage=tokens(used),
+        model=model_of(found.usage),
+        turn=found.turn,
+        finish_reason=finish_reason(found.finish_reason),
+        **more,
+    )
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def arguments(text: str) -> Any:
+    """A call's arguments as an object; as they were written where they are none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def approval(found: Approval, call_id: str) -> wire.ApprovalInfo:
+    """A question to a person."""
+    more: dict[str, Any] = {}
+    if found.expires is not None:
+        more["timeout"] = milliseconds(found.expires) - milliseconds(found.asked)
+    return wire.ApprovalInfo(
+        approval_id=found.id,
+        type="tool_approval",
+        session_id=found.session,
+        timestamp=found.asked.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        metadata={"toolName": found.tool, "toolCallId": call_id, "args": arguments(found.arguments)},
+        status=found.status.value,
+        turn=found.turn,
+        **more,
+    )
+
+
+def remembered(found: Remembered) -> wire.RememberedInfo:
+    """A yes that holds for more."""
+    return wire.RememberedInfo(
+        id=found.id,
+        session_id=found.session,
+        tool_name=found.tool,
+        arguments=None if found.arguments is None else arguments(found.arguments),
+        since=milliseconds(found.since),
+        by=found.by,
+    )

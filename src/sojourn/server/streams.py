@@ -1,0 +1,108 @@
+"""The streams of a turn and of a session; each ends with an event that says so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from sojourn.errors import RuntimeClosed, SojournError
+from sojourn.records import Event, EventKind, TurnStatus
+from sojourn.server.calls import Calls
+from sojourn.server.errors import problem_of
+from sojourn.server.events import Translator
+from sojourn.server.sse import Sent
+from sojourn.sessions.scope import Scope
+
+logger = logging.getLogger("sojourn.server")
+
+_ENDS = frozenset({EventKind.TURN_ENDED, EventKind.SESSION_DELETED})
+
+
+async def turn_stream(
+    scope: Scope,
+    session: str,
+    turn: int,
+    events: AsyncGenerator[Event],
+    *,
+    after: str | None = None,
+    until_waiting: bool = False,
+) -> AsyncGenerator[Sent]:
+    """A turn's events to its end, also over a wait for people; with `until_waiting` such a wait ends it."""
+    stream = _Stream(scope, session, named=True, after=after)
+    async with aclosing(stream.told(_whole_turn(scope, session, turn, events, until_waiting=until_waiting))) as told:
+        async for sent in told:
+            yield sent
+
+
+async def session_stream(
+    scope: Scope, session: str, events: AsyncGenerator[Event], *, after: str | None
+) -> AsyncGenerator[Sent]:
+    """A session's events until it is deleted or the server closes."""
+    stream = _Stream(scope, session, named=False, after=after)
+    async with aclosing(stream.told(events, endless=True)) as told:
+        async for sent in told:
+            yield sent
+
+
+async def _whole_turn(
+    scope: Scope, session: str, turn: int, events: AsyncGenerator[Event], *, until_waiting: bool
+) -> AsyncGenerator[Event]:
+    last = "0"
+    waits = False
+    async with aclosing(events):
+        async for event in events:
+            last = event.id if event.kind is not EventKind.TURN_WAITING else last
+            waits = event.kind is EventKind.TURN_WAITING
+            yield event
+    if not waits or until_waiting:
+        return
+    async with aclosing(scope.watch(session, after=last)) as further:
+        async for event in further:
+            if event.turn == turn or event.kind in {EventKind.SESSION_DELETED, EventKind.SESSION_RESET}:
+                yield event
+                if event.kind in _ENDS or event.kind is EventKind.SESSION_RESET:
+                    return
+    raise RuntimeClosed("closing")
+
+
+class _Stream:
+    """Translates what comes; whatever goes wrong is told as an event, since the status is sent long ago."""
+
+    def __init__(self, scope: Scope, session: str, *, named: bool, after: str | None) -> None:
+        self._translator = Translator(session, named=named, amid=after is not None and "." in after)
+        self._calls = Calls(scope, session)
+
+    async def told(self, events: AsyncGenerator[Event], *, endless: bool = False) -> AsyncGenerator[Sent]:
+        last: Event | None = None
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    last = event
+                    for sent in await self._translated(event):
+                        yield sent
+        except RuntimeClosed:
+            yield self._closing()
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the reader is told that it is over
+            for sent in self._broken(error):
+                yield sent
+            return
+        if endless and (last is None or last.kind is not EventKind.SESSION_DELETED):
+            yield self._closing()
+
+    async def _translated(self, event: Event) -> list[Sent]:
+        if event.message is not None and event.message.tool_calls:
+            self._calls.know(event.message)
+        call = "" if event.approval is None else await self._calls.id_of(event.approval)
+        return self._translator.translate(event, call)
+
+    def _closing(self) -> Sent:
+        message = "the server is closing; the turn goes on when it is back: connect again with Last-Event-ID"
+        return self._translator.sent("server:closing", code="server_closing", message=message)
+
+    def _broken(self, error: Exception) -> list[Sent]:
+        problem = problem_of(error)
+        if not isinstance(error, SojournError):
+            logger.error("a stream broke: %s", type(error).__name__)
+        return self._translator.ended("error", TurnStatus.FAILED, problem.message, None)
