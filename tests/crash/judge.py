@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sojourn.abc import Entry, InputRow, SessionRow, SessionStore, TurnRow
+from sojourn.abc import ApprovalRow, Entry, InputRow, SessionRow, SessionStore, TurnRow
 from sojourn.records import LOCAL_USER, Effect, EffectStatus, EntryKind, SessionStatus, TurnStatus
 
 
@@ -20,6 +20,7 @@ class Stored:
     turns: Mapping[int, TurnRow]
     inbox: Sequence[InputRow]
     effects: Sequence[Effect]
+    approvals: Sequence[ApprovalRow]
 
     @property
     def inputs(self) -> list[str]:
@@ -30,6 +31,11 @@ class Stored:
     def all_inputs(self) -> list[str]:
         """With those in line."""
         return self.inputs + [item.text for item in self.inbox]
+
+    @property
+    def told(self) -> str:
+        """All that the model was told by people."""
+        return "\n".join(e.text for e in self.log if e.kind in {EntryKind.TURN_OPENED, EntryKind.STEERED})
 
     def turn_of(self, text: str) -> int:
         return next(entry.turn for entry in self.log if entry.kind is EntryKind.TURN_OPENED and entry.text == text)
@@ -54,7 +60,8 @@ async def read(store: SessionStore, ids: Sequence[str] | None = None) -> dict[st
         assert loaded is not None
         turns = {turn.turn: turn for turn in await store.turns(LOCAL_USER, name)}
         inbox, effects = await store.inbox(LOCAL_USER, name), await store.effects(LOCAL_USER, name)
-        found[name] = Stored(*loaded, turns, inbox, effects)
+        approvals = await store.approvals(LOCAL_USER, name, pending=False)
+        found[name] = Stored(*loaded, turns, inbox, effects, approvals)
     return found
 
 
@@ -80,10 +87,11 @@ def judge_shape(name: str, found: Stored) -> None:
 def judge_rest(name: str, found: Stored) -> None:
     """At the end: nothing is stuck, every turn has ended, every call has one result."""
     assert found.row.status is SessionStatus.IDLE, f"{name} is {found.row.status}"
-    assert (found.row.owner, found.row.current, found.row.queued, found.row.held) == (None, None, 0, 0)
+    assert (found.row.owner, found.row.current) == (None, None)
+    assert (found.row.queued, found.row.held, found.row.steers) == (0, 0, 0)
     assert not found.inbox
     assert all(turn.status.final for turn in found.turns.values())
-    assert not [effect for effect in found.effects if effect.status is EffectStatus.STARTED]
+    assert not [effect for effect in found.effects if effect.status in _OPEN]
     ended = Counter(entry.turn for entry in found.log if entry.kind is EntryKind.TURN_ENDED)
     assert set(ended) == {entry.turn for entry in found.log if entry.turn}
     assert set(ended.values()) <= {1}
@@ -101,5 +109,6 @@ def describe(found: Mapping[str, Stored]) -> str:
     return "  ".join(f"{name} {letters}" for name, letters in sorted(ends.items()))
 
 
-_SHOWN = frozenset({EntryKind.TURN_OPENED, EntryKind.MESSAGE, EntryKind.TOOL_RESULT})
+_SHOWN = frozenset({EntryKind.TURN_OPENED, EntryKind.MESSAGE, EntryKind.TOOL_RESULT, EntryKind.STEERED})
+_OPEN = frozenset({EffectStatus.STARTED, EffectStatus.INTENDED})
 _LETTER = {TurnStatus.COMPLETED: "C", TurnStatus.CANCELLED: "X", TurnStatus.FAILED: "F"}

@@ -7,16 +7,23 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sojourn.abc import Run, RunFinished, SessionStore, Step, TextDelta
+from sojourn.abc import Asking, Run, RunFinished, SessionStore, Step, TextDelta
 from sojourn.clock import Clock
-from sojourn.records import LOCAL_USER, BusyPolicy
+from sojourn.records import LOCAL_USER, ApprovalStatus, BusyPolicy, EventKind
 from sojourn.sessions import following
 from sojourn.sessions.desk import check_said
 from sojourn.sessions.live import Ticket
 from sojourn.sessions.runtime import Runtime, Settings
-from sojourn.testing import ScriptedEngine, ScriptedHistory, call_tool, feedback, say
+from sojourn.testing import ScriptedEngine, ScriptedHistory, call_tool, feedback, pause, say
 
 TOOLS = ("look", "book", "pay")
+
+#: What a person is asked about; the first is always allowed, the second never.
+GATED = ("erase", "burn")
+
+#: What is said into the turn that asks, first while it waits and then while it answers, and after it.
+STEERS = ("into ask: blue", "into ask: green")
+FOLLOW_UP = "ask: later"
 
 #: A tool call: session, the input that led to it, its place in the response.
 Call = tuple[str, str, int]
@@ -30,6 +37,9 @@ class World:
     #: Acknowledged inputs and replies, in order: (session, text), (session, text, reply).
     accepted: list[tuple[str, str]] = field(default_factory=list)
     replied: list[tuple[str, str, str]] = field(default_factory=list)
+    #: Acknowledged steers and follow-ups, and decisions by tool.
+    put: list[str] = field(default_factory=list)
+    decided: dict[str, ApprovalStatus] = field(default_factory=dict)
     #: Other calls that were made, and those that returned.
     asked: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
@@ -42,9 +52,12 @@ class Agent:
         self.world = world
         #: Whether a turn that was told to wait does so, until it is stopped.
         self._patient = patient
-        self.waits = asyncio.Event()
+        self.waits, self.goes_on = asyncio.Event(), asyncio.Event()
 
-    async def __call__(self, run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+    def __call__(self, run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+        return self._ask(run, history) if run.session.id == "ask" else self._answer(run, history)
+
+    async def _answer(self, run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
         begin = max(place for place, (role, _) in enumerate(history.told) if role == "user")
         text, since = history.told[begin][1], history.told[begin + 1 :]
         if not any(role == "assistant" for role, _ in since):
@@ -57,6 +70,30 @@ class Agent:
             self.waits.set()
             await asyncio.Event().wait()
         yield say(f"answer to {text}", final=True)
+        yield RunFinished(None, None, "stop")
+
+    async def _ask(self, run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+        """Asks before it calls tools, and answers to all that was said."""
+        spoken = [(place, text) for place, (role, text) in enumerate(history.told) if role == "user"]
+        begin, text = [(place, text) for place, text in spoken if text not in STEERS and "\n" not in text][-1]
+        roles = [role for role, _ in history.told[begin:]]
+        if text == "ask: it" and "assistant" not in roles:
+            yield say(f"tools for {text}", calls=GATED, gated=GATED)
+            yield pause((0, GATED[0]), (1, GATED[1]))
+            return
+        for answer in run.decided:
+            if answer.status is ApprovalStatus.APPROVED:
+                self.world.effects.append((run.session.id, text, answer.index))
+                yield call_tool(answer.index, answer.tool, f"{answer.tool} did its work for {text}")
+            else:
+                yield call_tool(answer.index, answer.tool, f"{answer.tool} was denied")
+        yield Asking()
+        yield TextDelta("so ")
+        if self._patient and text == "ask: it" and not self.goes_on.is_set():
+            self.waits.set()
+            await self.goes_on.wait()
+        said = [text for place, text in spoken if place >= begin]
+        yield say(f"answer to {' and '.join(said)}", final=True)
         yield RunFinished(None, None, "stop")
 
     async def _consult(self, session: str, text: str) -> AsyncIterator[Step]:
@@ -85,6 +122,7 @@ class Scenario:
             await self._reset()
             await self._delete()
             await self._fork()
+            await self._people()
             await self._accept("handed", "handed: wait")
             await self._agent.waits.wait()
         self._world.done.append("close")
@@ -141,3 +179,32 @@ class Scenario:
         await self._runtime.fork("talk", new_id="fork")
         self._world.done.append("fork")
         await self._reply("fork", "fork: more", await self._accept("fork", "fork: more"))
+
+    async def _people(self) -> None:
+        """A turn that asks, is decided, and is spoken into before and after that; and what follows it."""
+        ticket = await self._accept("ask", "ask: it")
+        reply = await following.outcome(self._runtime.core, (LOCAL_USER, "ask"), ticket)
+        await self._runtime.steer("ask", STEERS[0])
+        self._world.put.append(STEERS[0])
+        await self._runtime.follow_up("ask", FOLLOW_UP)
+        self._world.put.append(FOLLOW_UP)
+        await decide(self._runtime, self._world, [(a.tool, a.id) for a in reply.approvals])
+        await self._agent.waits.wait()
+        await self._runtime.steer("ask", STEERS[1])
+        self._world.put.append(STEERS[1])
+        self._agent.waits.clear()
+        self._agent.goes_on.set()
+        left = 2
+        async for event in self._runtime.watch("ask", after=0):
+            left -= event.kind is EventKind.TURN_ENDED
+            if not left:
+                break
+
+
+async def decide(runtime: Runtime, world: World, asked: list[tuple[str, str]]) -> None:
+    """Answer questions, each a tool and an id, as everybody here always does."""
+    for tool, approval in asked:
+        if tool == GATED[0]:
+            world.decided[tool] = (await runtime.approve("ask", approval)).status
+        else:
+            world.decided[tool] = (await runtime.deny("ask", approval)).status
