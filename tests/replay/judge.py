@@ -23,6 +23,9 @@ from starlette.routing import Route
 
 MARK = re.compile(r"^\[\[conv (\d+)\]\] ")
 
+#: Results that are not as recorded, and rightly so: nobody knows them, or a person decided otherwise.
+EXCUSED = ("outcome of this call is unknown", "denied this call", "allowed this call with changed arguments")
+
 Message = dict[str, Any]
 
 
@@ -54,12 +57,14 @@ def block(messages: list[Message], at: int) -> tuple[int, int]:
 
 
 def difference(sent: list[Message], recorded: list[Message]) -> str | None:
-    """Where a history is not the recorded one; an outcome that is said to be unknown is excused."""
+    """Where a history is not the recorded one; what could not be as recorded is excused."""
     for at, message in enumerate(sent):
         mine, theirs = plain(message), plain(recorded[at])
-        if mine == theirs or (mine["role"] == theirs["role"] == "tool" and "unknown" in str(mine["content"])):
+        if mine == theirs:
             continue
         if mine["role"] == theirs["role"] == "tool":
+            if any(words in str(mine["content"]) for words in EXCUSED):
+                continue
             first, last = block(recorded, at)
             if mine in [plain(other) for other in recorded[first:last]]:
                 continue

@@ -24,7 +24,7 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.toolsets import AbstractToolset
 
-from sojourn import Sojourn
+from sojourn import Reply, Sojourn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.replay.stage import turns
@@ -80,10 +80,17 @@ class Player:
                 mark = f"[[conv {number}]] " if turn == 1 else ""
                 session, key = f"conv-{number}", f"turn-{turn}"
                 while (reply := await runtime.send(session, mark + text, key=key)).finish_reason == "waiting":
-                    for approval in reply.approvals:
-                        await runtime.approve(session, approval.id)
-                        self.allowed += 1
-                report(conversation=number, turn=turn, text=reply.text)
+                    await self.settle(runtime, reply)
+                self.replied(number, turn, reply.text)
+
+    def replied(self, number: int, turn: int, text: str) -> None:
+        report(conversation=number, turn=turn, text=text)
+
+    async def settle(self, runtime: Sojourn, reply: Reply) -> None:
+        """Have everything decided that a turn waits for."""
+        for approval in reply.approvals:
+            await runtime.approve(approval.session, approval.id)
+            self.allowed += 1
 
     async def watch(self, runtime: Sojourn) -> None:
         while True:

@@ -71,21 +71,25 @@ class Replay:
 
     async def perform(self, *, kills: int = 0, at_once: int = 32, ttl_ms: int = 200, seconds: float = 300) -> None:
         """Play everything, killing the player that many times on the way."""
-        async with asyncio.timeout(seconds), self._judge() as port:
-            plan = {
-                "conversations": str(self.conversations), "database": str(self.database), "port": port,
-                "tools": self.tools, "at_once": at_once, "ttl_ms": ttl_ms, "max_sessions": MAX_SESSIONS,
-                "agent_file": str(self._write_agent(port, ttl_ms)) if self.by_file else None,
-                "approve": {"manual": self.manual},
-            }  # fmt: skip
+        async with asyncio.timeout(seconds), self.judge() as port:
+            plan = self.plan(port, at_once=at_once, ttl_ms=ttl_ms)
             for remaining in range(kills, -1, -1):
                 await self._play(plan, kill=remaining > 0)
-            await self._ask_judge(port)
+            await self.ask_judge(port)
+
+    def plan(self, port: int, *, at_once: int, ttl_ms: int) -> dict[str, Any]:
+        """What the player is told."""
+        return {
+            "conversations": str(self.conversations), "database": str(self.database), "port": port,
+            "tools": self.tools, "at_once": at_once, "ttl_ms": ttl_ms, "max_sessions": MAX_SESSIONS,
+            "agent_file": str(self.write_agent(port, ttl_ms)) if self.by_file else None,
+            "approve": {"manual": self.manual},
+        }  # fmt: skip
 
     async def perform_by_command(self, conversations: int, *, seconds: float = 500) -> None:
         """Play the first few, each turn by a command of its own."""
-        async with asyncio.timeout(seconds), self._judge() as port:
-            agent = self._write_agent(port, ttl_ms=200)
+        async with asyncio.timeout(seconds), self.judge() as port:
+            agent = self.write_agent(port, ttl_ms=200)
             played = list(self.recorded().items())[:conversations]
             places = asyncio.Semaphore(os.cpu_count() or 1)
 
@@ -96,18 +100,18 @@ class Replay:
                         self.replies[number, turn] = await run_command(mark + text, f"conv-{number}", agent)
 
             await asyncio.gather(*(play(number, messages) for number, messages in played))
-            await self._ask_judge(port)
+            await self.ask_judge(port)
 
-    async def _ask_judge(self, port: int) -> None:
+    async def ask_judge(self, port: int) -> None:
         async with httpx.AsyncClient() as client:
             self.stats = (await client.get(f"http://127.0.0.1:{port}/stats")).json()
 
-    def _write_agent(self, port: int, ttl_ms: int) -> Path:
+    def write_agent(self, port: int, ttl_ms: int) -> Path:
         """An agent.yml for the judge and the tools; JSON is YAML."""
         command, *arguments = self.tools
         agent = {
             "systemPrompt": "You are a replayed agent.",
-            "permissions": {"mode": "manual" if self.manual else "auto-approve"},
+            "permissions": self.permissions(),
             "llm": {
                 "provider": "openai-compatible", "model": "replay", "apiKey": "none",
                 "baseURL": f"http://127.0.0.1:{port}/v1",
@@ -121,8 +125,12 @@ class Replay:
         file.write_text(json.dumps(agent), encoding="utf-8")
         return file
 
+    def permissions(self) -> dict[str, Any]:
+        """The section of the agent.yml."""
+        return {"mode": "manual" if self.manual else "auto-approve"}
+
     @asynccontextmanager
-    async def _judge(self) -> AsyncIterator[int]:
+    async def judge(self) -> AsyncIterator[int]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = int(free.getsockname()[1])
@@ -150,7 +158,7 @@ class Replay:
         left, killed = random.randint(1, max(1, len(self.recorded()) // 2)), False
         try:
             async for line in player.stdout:
-                left -= self._take(json.loads(line))
+                left -= self.take(json.loads(line))
                 if kill and not killed and left <= 0:
                     player.send_signal(signal.SIGKILL)
                     killed = True
@@ -162,7 +170,7 @@ class Replay:
                 await player.wait()
         assert player.returncode == (-signal.SIGKILL if killed else 0)
 
-    def _take(self, line: dict[str, Any]) -> bool:
+    def take(self, line: dict[str, Any]) -> bool:
         """Remember a line; whether it was a reply that is new."""
         if "live" in line:
             self.most_live = max(self.most_live, line["live"])
@@ -189,12 +197,12 @@ class Replay:
         await store.open()
         try:
             for number, messages in list(self.recorded().items())[:conversations]:
-                await self._check_one(store, number, messages)
+                await self.check_one(store, number, messages)
         finally:
             await store.close()
-        self._check_tools()
+        self.check_tools()
 
-    async def _check_one(self, store: SqliteStore, number: int, messages: list[dict[str, Any]]) -> None:
+    async def check_one(self, store: SqliteStore, number: int, messages: list[dict[str, Any]]) -> None:
         entries = await store.entries("local", f"conv-{number}")
         assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
         said = [entry.text for entry in entries if entry.kind is EntryKind.TURN_OPENED]
@@ -208,7 +216,7 @@ class Replay:
         results = sum(entry.kind is EntryKind.TOOL_RESULT for entry in entries)
         assert results == sum(message["role"] == "tool" for message in played)
 
-    def _check_tools(self) -> None:
+    def check_tools(self) -> None:
         ran: Counter[str] = Counter()
         if self.tool_log.exists():
             for line in self.tool_log.read_text(encoding="utf-8").splitlines():

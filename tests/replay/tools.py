@@ -59,7 +59,9 @@ def answer(request: dict[str, Any], results: dict[tuple[str, str], str], listed:
     place = (params["name"], json.dumps(params.get("arguments") or {}, sort_keys=True))
     with Path(sys.argv[2]).open("a", encoding="utf-8") as log:
         log.write(json.dumps(place) + "\n")
-    return {"content": [{"type": "text", "text": results[place]}], "isError": False}
+    found = results.get(place)
+    text = "this was never recorded" if found is None else found
+    return {"content": [{"type": "text", "text": text}], "isError": found is None}
 
 
 if __name__ == "__main__":
