@@ -132,6 +132,12 @@ class TakesWhateverIsThere(MemoryStore):
         return super()._is_refused(s, replace(write, taken=[p for p in write.taken if p not in others]))
 
 
+class TakesWhatIsHeld(MemoryStore):
+    def _is_refused(self, s: StoredSession, write: Append) -> bool:
+        held = {position for position, item in s.inbox.items() if item.held and item.kind is InputKind.STEER}
+        return super()._is_refused(s, replace(write, taken=[p for p in write.taken if p not in held]))
+
+
 class TakesNothing(MemoryStore):
     """What was said stays in line, and is said again."""
 

@@ -242,6 +242,17 @@ async def test_only_what_is_to_be_said_into_a_turn_is_taken(backend: Backend) ->
     assert await line(store) == [("message", "message", 2), ("later", "follow_up", 3)]
 
 
+async def test_what_is_held_is_not_taken(backend: Backend) -> None:
+    store = await backend.node()
+    owner = await opens(store)
+    held = await steers(store, "held")
+    await owner.write(end=FAILED)
+    owner = await opens(store, "again")
+    assert (await store.append(owner.draft("told", taken=[held.position]))).refused
+    assert await line(store) == [("held", "(steer)", 1)]
+    assert await counts(store) == (0, 1, 0)
+
+
 @pytest.mark.parametrize("how", ["cancelled", "failed", "held"])
 async def test_a_turn_that_comes_to_no_good_end_leaves_its_steers_held(backend: Backend, how: str) -> None:
     store = await backend.node()
