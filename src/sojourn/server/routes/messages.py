@@ -14,7 +14,7 @@ from sojourn.server.sse import EventStream
 from sojourn.server.streams import session_stream, turn_stream
 from sojourn.sessions.feed import Position
 
-router = APIRouter(tags=["messages"])
+router = APIRouter(prefix="/api", tags=["messages"])
 
 _STREAM = {
     200: {
@@ -68,6 +68,7 @@ async def post_message_sync(
 
 @router.post(
     "/message-stream",
+    status_code=200,
     response_class=EventStream,
     responses={**_STREAM, **may_fail(409, 413, 422, 503)},  # type: ignore[dict-item]
     summary="Say something and follow the turn",
@@ -94,6 +95,7 @@ async def post_message_stream(
 
 @router.get(
     "/sessions/{session_id}/events",
+    status_code=200,
     response_class=EventStream,
     responses={**_STREAM, **may_fail(404, 503)},  # type: ignore[dict-item]
     summary="Follow a session",
