@@ -43,6 +43,8 @@ class Figures:
     mismatches: int = 0
     ran: int = 0
     unknown: int = 0
+    #: Of the approved ones.
+    approved_unknown: int = 0
     ran_too_often: int = 0
     never_ran: int = 0
     denied_ran: int = 0
@@ -55,7 +57,8 @@ class Figures:
             f"{self.conversations} conversations, {self.questions} questions ({self.remembered} answered by an earlier "
             f"yes), {self.approved} approved, {self.changed} of them with other arguments, {self.denied} denied; "
             f"decided {where}; callers told: {told}; kills: {kills}; {self.restarts} restarts; "
-            f"{self.mismatches} mismatches; {self.ran} calls ran, {self.unknown} of unknown outcome, "
+            f"{self.mismatches} mismatches; {self.ran} calls ran, {self.unknown} calls of unknown outcome "
+            f"({self.approved_unknown} of the approved), "
             f"{self.ran_too_often} more than once, {self.never_ran} never, denied calls run: {self.denied_ran}"
         )
 
@@ -113,6 +116,7 @@ class Ledger:
         if effect.status is EffectStatus.UNKNOWN:
             assert UNKNOWN in told
             self.figures.unknown += 1
+            self.figures.approved_unknown += question is not None
             self.unknown[place] += 1
         else:
             assert effect.status is EffectStatus.FINISHED
@@ -144,11 +148,10 @@ class Ledger:
         figures = self.figures
         figures.ran = ran.total()
         for place in started | ran | self.least:
-            for often in (started[place], ran[place]):
-                over = max(0, often - self.most[place])
-                denied = min(over, self.denied[place])
-                figures.denied_ran += denied
-                figures.ran_too_often += over - denied
+            over = max(0, started[place] - self.most[place], ran[place] - self.most[place])
+            denied = min(over, self.denied[place])
+            figures.denied_ran += denied
+            figures.ran_too_often += over - denied
             figures.never_ran += max(0, self.least[place] - ran[place])
 
     def compare_callers(self, outcomes: Sequence[Mapping[str, Any]]) -> None:

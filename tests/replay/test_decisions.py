@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 from tests.replay.callers import Shares
 from tests.replay.conversations import many, write
 from tests.replay.decisions import ASKED, DECIDED, INSIDE, Decisions, Kill
+from tests.replay.ledger import Ledger
 from tests.replay.stage import HERE
 
 RISKY = frozenset({"reserve", "cancel_reservation"})
@@ -36,3 +38,13 @@ async def test_what_people_decide_is_carried_out_once_and_what_they_deny_never(t
     assert figures.kills == {kill.kind: 1 for kill in kills}
     assert figures.denied
     assert figures.changed
+
+
+def test_the_judge_notices_calls_that_ran_twice_or_never_or_although_they_were_denied() -> None:
+    ledger = Ledger(RISKY, lambda _: False)
+    ledger.least.update(["twice", "never", "fine", "half denied"])
+    ledger.most.update(["twice", "never", "fine", "half denied", "unknown"])
+    ledger.denied.update(["denied", "half denied"])
+    ran = Counter({"twice": 2, "fine": 1, "unknown": 1, "denied": 1, "half denied": 2})
+    ledger.compare_runs(ran, ran)
+    assert (ledger.figures.ran_too_often, ledger.figures.never_ran, ledger.figures.denied_ran) == (1, 1, 2)
