@@ -8,11 +8,17 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from tests.model.runtime_model import Session
 from tests.model.runtime_nodes import Act
+from tests.model.runtime_people import GATED
+from tests.model.runtime_rows import Call
 from tests.model.runtime_world import RuntimeWorld
 
 #: "z" never exists; where a session is wanted, the others stand for one that does.
 ids = st.sampled_from(("a", "b", "c", "d", "e", "z"))
+
+#: What the model calls; people are asked about some, in this many rounds of a turn.
+TOOLS, ROUNDS = ("look", *GATED), 2
 
 
 class RuntimeActs(RuntimeWorld):
@@ -33,16 +39,21 @@ class RuntimeActs(RuntimeWorld):
         self.sessions[act.session].written += f"{act.session} writes {self.said} "
         self.check()
 
-    @rule(sid=ids, calls=st.integers(0, 3))
-    def respond(self, sid: str, calls: int) -> None:
+    @rule(sid=ids, tools=st.lists(st.sampled_from(TOOLS), max_size=3))
+    def respond(self, sid: str, tools: list[str]) -> None:
         if not self.stage.acts:
             return
         act = self.act(sid)
         if not act.open:
+            self.respond_in(act, tools)
+
+    def respond_in(self, act: Act, tools: list[str]) -> None:
+        if not act.open:
             self.said += 1
-            text, tools = f"{act.session} thinks {self.said}", [f"tool-{index}" for index in range(calls)]
-            self.stage.order(act.session, "respond", (text, tools))
-            self.sessions[act.session].respond(text, tools)
+            session, text = self.sessions[act.session], f"{act.session} thinks {self.said}"
+            gated = self.gated(session, tools)
+            self.stage.order(act.session, "respond", (text, tools, gated))
+            session.respond(text, tools, gated)
             self.check()
 
     @rule(sid=ids, place=st.integers(0, 2))
@@ -53,10 +64,32 @@ class RuntimeActs(RuntimeWorld):
         if act:
             self.said += 1
             place %= len(act.open)
-            text = f"{act.session} found {self.said}"
+            session = self.sessions[act.session]
+            call = self.call_at(act, place)
+            text = f"{act.session} found {self.said}" if act.open[place][2] else "that was refused"
             self.stage.order(act.session, "result", (place, text))
-            self.sessions[act.session].result(place, text)
+            session.result(session.open_calls.index(call), text)
             self.check()
+
+    def gated(self, session: Session, tools: list[str]) -> list[str]:
+        """What of this people are asked about: not more often than in a few rounds of a turn."""
+        asked = session.current.asked if session.current else 0
+        return [tool for tool in tools if tool in GATED and asked < ROUNDS]
+
+    def call_at(self, act: Act, place: int) -> Call:
+        """The model of a call that runs."""
+        session = self.sessions[act.session]
+        return [call for call in session.open_calls if call.started or not act.asks][place]
+
+    @rule(sid=ids)
+    def tool_changes_state(self, sid: str) -> None:
+        if not self.stage.acts:
+            return
+        act = self.act(sid)
+        self.said += 1
+        self.stage.order(act.session, "state", self.said)
+        self.sessions[act.session].changed = f'{{"n":{self.said}}}'
+        self.check()
 
     @rule(sid=ids)
     def give_feedback(self, sid: str) -> None:

@@ -27,8 +27,9 @@ from sojourn.errors import (
 from sojourn.records import OnInterrupt, TurnStatus
 from sojourn.sessions.runtime import Settings
 from tests.model.runtime_acts import RuntimeActs, ids
-from tests.model.runtime_model import Session, Turn
-from tests.model.runtime_nodes import Node, Store
+from tests.model.runtime_model import Session
+from tests.model.runtime_nodes import Node, Store, user_of
+from tests.model.runtime_rows import Turn
 from tests.model.runtime_world import LOOK, PATIENCE, Caller
 
 KEYS = ("k1", "k2")
@@ -47,10 +48,27 @@ class RuntimeMachine(RuntimeActs):
     # -- life
 
     @initialize(
-        places=st.integers(1, 3), on_interrupt=st.sampled_from(sorted(OnInterrupt)), wait=st.sampled_from([0.0, 3.0])
+        places=st.integers(1, 3),
+        on_interrupt=st.sampled_from(sorted(OnInterrupt)),
+        wait=st.sampled_from([0.0, 3.0]),
+        timeout=st.sampled_from([None, None, 4.0]),
+        fleeting=st.booleans(),
+        inbox=st.sampled_from([3, 100]),
     )
-    def begin(self, places: int, on_interrupt: OnInterrupt, wait: float) -> None:
+    def begin(
+        self,
+        *,
+        places: int,
+        on_interrupt: OnInterrupt,
+        wait: float,
+        timeout: float | None = None,
+        fleeting: bool = False,
+        inbox: int = 100,
+    ) -> None:
         self.settings = Settings(
+            approval_timeout=None if timeout is None else timedelta(seconds=timeout),
+            forget_allowed=fleeting,
+            max_inbox=inbox,
             max_sessions=places,
             session_ttl=timedelta(seconds=TTL),
             admission_wait=timedelta(seconds=wait),
@@ -77,14 +95,18 @@ class RuntimeMachine(RuntimeActs):
     @precondition(lambda self: self.nodes)
     @rule(name=nodes)
     def crash(self, name: str) -> None:
-        node = self.nodes.pop(self.pick(name).name)
-        name = node.name
+        self.bury(self.pick(name))
+        self.check()
+
+    def bury(self, node: Node) -> None:
+        """The node dies, and all that it held in memory with it."""
+        name = self.nodes.pop(node.name).name
         self.run(node.kill())
         self.callers = [caller for caller in self.callers if caller.node != name]
+        self.kept = [kept for kept in self.kept if kept.node != name]
         for session in self.sessions.values():
             if session.owner == name:
                 session.lose_owner()
-        self.check()
 
     @precondition(lambda self: self.nodes)
     @rule(name=nodes)
@@ -95,6 +117,7 @@ class RuntimeMachine(RuntimeActs):
         for session in self.sessions.values():
             if session.owner == name:
                 session.hand_over()
+        self.kept = [kept for kept in self.kept if kept.node != name]
         self.run(self.traffic.quiet())
         for caller in [caller for caller in self.callers if caller.node == name]:
             self.callers.remove(caller)
@@ -138,16 +161,16 @@ class RuntimeMachine(RuntimeActs):
             return  # what it would answer depends on when it is let in
         self.said += 1
         text = known.text if known and not other else f"{sid} says {self.said}"
-        call = node.start(node.runtime.send(sid, text, key=key, create=create, busy=busy), self.loop)
+        call = node.start(node.scope(sid).send(sid, text, key=key, create=create, busy=busy), self.loop)
         caller = Caller(node.name, sid, text, key, call)
         self.callers.append(caller)
         refusal = self._refusal(session, known, create=create, busy=busy, same=not other)
         if refusal is None:
             caller.turn = known
             if known and session and known.status is TurnStatus.HELD:
-                known.status = TurnStatus.QUEUED
+                session.unhold(known)
             elif not known and session is None and not waits:
-                session = self.sessions[sid] = Session(sid)
+                self.sessions[sid] = self.new_session(sid)
         else:
             self.run(asyncio.wait([caller.task], timeout=PATIENCE / 2))
             assert isinstance(caller.task.exception(), refusal), (caller, refusal)
@@ -182,7 +205,7 @@ class RuntimeMachine(RuntimeActs):
         number = place if place is None or session is None else session.count - place
         if number is not None and number < 1:
             number = 999
-        call = node.start(node.runtime.cancel(sid, turn=number, clear=clear), self.loop)
+        call = node.start(node.scope(sid).cancel(sid, turn=number, clear=clear), self.loop)
         self.run(self.clock.advance(LOOK))
         if session is None:
             assert isinstance(call.exception(), SessionNotFound)
@@ -202,7 +225,7 @@ class RuntimeMachine(RuntimeActs):
     @rule(name=nodes, sid=ids)
     def create(self, name: str, sid: str) -> None:
         self.attempt(name, "create", sid, fails=SessionExists if sid in self.sessions else None)
-        self.sessions.setdefault(sid, Session(sid))
+        self.sessions.setdefault(sid, self.new_session(sid))
         self.check()
 
     @precondition(lambda self: self.nodes)
@@ -236,6 +259,7 @@ class RuntimeMachine(RuntimeActs):
         if sid in self.sessions:
             self.cut(name, self.sessions[sid])
             self.sessions[sid].reset()
+            self.forget_session(sid)
         self.check()
 
     @precondition(lambda self: self.nodes)
@@ -247,9 +271,13 @@ class RuntimeMachine(RuntimeActs):
         if session:
             self.cut(name, session)
             session.vanish()
+            self.forget_session(sid)
         for other in self.sessions.values():
             other.parent = None if other.parent == sid else other.parent
         self.check()
+
+    def forget_session(self, sid: str) -> None:
+        self.kept = [kept for kept in self.kept if kept.session != sid]
 
     def cut(self, name: str, session: Session) -> None:
         """What runs in the node that was asked stops at once; elsewhere it stops at its next step."""
@@ -265,6 +293,8 @@ class RuntimeMachine(RuntimeActs):
     @rule(name=nodes, sid=ids, new=new_ids, place=st.none() | st.integers(0, 8))
     def fork(self, name: str, sid: str, new: str, place: int | None) -> None:
         sid = self.there(sid)
+        if user_of(sid) != user_of(new):
+            return
         session = self.sessions.get(sid)
         at = None if place is None or session is None else session.version - place
         cut = session.cut(at) if session else None
@@ -280,12 +310,14 @@ class RuntimeMachine(RuntimeActs):
     def copy(self, name: str, sid: str, new: str) -> None:
         """Export a session and load it under another sid."""
         sid = self.there(sid)
+        if user_of(sid) != user_of(new):
+            return
         node = self.pick(name)
         session = self.sessions.get(sid)
 
         async def move() -> None:
-            lines = [line async for line in node.runtime.export(sid)]
-            await node.runtime.load(lines, id=new)
+            lines = [line async for line in node.scope(sid).export(sid)]
+            await node.scope(sid).load(lines, id=new)
 
         fails = self.missing(sid) or (SessionExists if new in self.sessions else None)
         with pytest.raises(fails) if fails else nullcontext():
@@ -324,10 +356,12 @@ class RuntimeMachine(RuntimeActs):
     def missing(self, sid: str) -> type[Exception] | None:
         return None if sid in self.sessions else SessionNotFound
 
-    def attempt(self, name: str, call: str, *args: Any, fails: type[Exception] | None = None, **options: Any) -> Any:
+    def attempt(
+        self, name: str, call: str, sid: str, *args: Any, fails: type[Exception] | None = None, **options: Any
+    ) -> Any:
         """Call the runtime of some open node; it must refuse as `fails` says."""
         node = self.pick(name)
-        work = node.do(getattr(node.runtime, call)(*args, **options))
+        work = node.do(getattr(node.scope(sid), call)(sid, *args, **options))
         if fails is None:
             return self.run(work)
         with pytest.raises(fails):

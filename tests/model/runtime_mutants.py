@@ -15,6 +15,7 @@ from sojourn.sessions.mailbox import Mailbox
 from sojourn.sessions.residency import Name, Residency
 from sojourn.sessions.turn_run import TurnRun
 from sojourn.stores.memory import MemoryStore
+from tests.model.runtime_mutants_people import PEOPLE_MUTANTS
 from tests.model.runtime_races import MemoryMachine, SqliteMachine
 
 
@@ -54,7 +55,7 @@ def lose_the_line_in_a_crash(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_open_calls(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(TurnRun, "_closed_calls", lambda _: ([], []))
+    patch.setattr(TurnRun, "_closed_calls", lambda *_, **__: ([], []))
 
 
 def one_place_too_many(patch: pytest.MonkeyPatch) -> None:
@@ -87,4 +88,5 @@ MUTANTS = [
     (one_place_too_many, MemoryMachine),
     (drop_what_was_written_when_cancelled, MemoryMachine),
     (cut_what_was_said_after_the_reset, SqliteMachine),
+    *((plant, MemoryMachine) for plant in PEOPLE_MUTANTS),
 ]

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from sojourn.abc import Run, RunFinished, SessionStore, Step, TextDelta
+from sojourn.abc import Ask, Asking, History, Run, RunFinished, RunPaused, SessionStore, Step, TextDelta
+from sojourn.records import ApprovalStatus, Effect
+from sojourn.sessions.current import current_session
 from sojourn.sessions.runtime import Runtime, Settings
+from sojourn.sessions.scope import Scope
+from sojourn.sessions.state import encoded
 from sojourn.stores.memory import MemoryStore
 from sojourn.stores.sqlite.store import SqliteStore
 from sojourn.testing import FakeClock, ScriptedEngine, ScriptedHistory, call_tool, feedback, say, settle
+from tests.model.runtime_people import arguments_of
 
 Operation = Callable[..., Awaitable[Any]]
 Store = MemoryStore | SqliteStore
 
 #: Every operation of a store but opening, closing and the look for changes.
-OPERATIONS = sorted(SessionStore.__abstractmethods__ - {"open", "close", "foreign_changes"})
+OPERATIONS = sorted({*SessionStore.__abstractmethods__, "remove"} - {"open", "close", "foreign_changes"})
+
+#: Whose session "e" is; every other one is the local user's.
+OTHER = "bob"
+
+
+def user_of(sid: str) -> str:
+    """Whose session this is."""
+    return OTHER if sid == "e" else "local"
 
 
 class Killed(BaseException):
@@ -97,9 +110,13 @@ class Act:
     turn: int
     attempt: int
     history: ScriptedHistory
+    #: Calls that run, by place in the last response, and whether somebody said no.
+    open: list[tuple[int, str, bool]]
+    #: The state that its tools found.
+    state: str
     orders: asyncio.Queue[tuple[str, Any]] = field(default_factory=asyncio.Queue)
-    #: Tools of the last response without a result.
-    open: list[tuple[int, str]] = field(default_factory=list)
+    #: Calls to ask people about when the others are done.
+    asks: list[Ask] = field(default_factory=list)
 
 
 class Stage:
@@ -117,18 +134,27 @@ class Stage:
         return act
 
     async def play(self, node: str, run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
-        act = Act(node, run.session.id, run.turn, run.attempt, history)
+        decided = [(row.index, row.tool, row.status is ApprovalStatus.APPROVED) for row in run.decided]
+        state = encoded(current_session().state)
+        act = Act(node, run.session.id, run.turn, run.attempt, history, decided, state)
         if act.session in self.acts:
             self.faults.append(f"turns {self.acts[act.session].turn} and {act.turn} of {act.session} run at once")
         self.acts[act.session] = act
         self.begun.append(act)
         try:
+            if not act.open:
+                yield Asking()
             while True:
                 order, what = await act.orders.get()
                 if order in {"answer", "fail"}:
                     self.leave(act)
                 for step in _steps(act, order, what):
                     yield step
+                if act.asks and not act.open:
+                    self.leave(act)
+                    yield RunPaused(act.asks)
+                elif not act.open and order in {"respond", "result", "feedback"}:
+                    yield Asking()
         finally:
             self.leave(act)
 
@@ -141,18 +167,33 @@ def _steps(act: Act, order: str, what: Any) -> list[Step]:
     if order == "write":
         return [TextDelta(what)]
     if order == "respond":
-        text, tools = what
-        act.open = list(enumerate(tools))
-        return [say(text, calls=tools)]
+        text, tools, gated = what
+        act.open = [(index, tool, True) for index, tool in enumerate(tools) if tool not in gated]
+        act.asks = [_ask(index, tool) for index, tool in enumerate(tools) if tool in gated]
+        return [say(text, calls=tools, gated=gated)]
+    if order == "state":
+        current_session().state["n"] = what
+        return []
     if order == "result":
         place, text = what
-        index, tool = act.open.pop(place)
+        index, tool, _ = act.open.pop(place)
         return [call_tool(index, tool, text)]
     if order == "feedback":
         return [feedback(what)]
     if order == "answer":
         return [say(what, final=True), RunFinished(what, None, "stop")]
     raise RuntimeError(what)
+
+
+def _ask(index: int, tool: str) -> Ask:
+    return Ask(index, tool, arguments_of(index), digest=arguments_of(index))
+
+
+class StagedEngine(ScriptedEngine):
+    """An engine whose turns are on the stage."""
+
+    def asks(self, history: History, calls: Sequence[Effect]) -> Sequence[Ask]:
+        return [_ask(call.index, call.tool) for call in calls]
 
 
 # ------------------------------------------------------------------------------------------------------------ the nodes
@@ -170,6 +211,20 @@ def make_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asy
     return task
 
 
+@dataclass
+class Fuse:
+    """Where a process dies: right before an operation, or behind it when nobody has heard of it yet."""
+
+    operation: str
+    after: bool
+    #: Which one of these operations, from now on.
+    number: int = 1
+
+    def burns(self, operation: str) -> bool:
+        self.number -= operation == self.operation
+        return operation == self.operation and self.number == 0
+
+
 class Node:
     """One runtime, as one process would have it."""
 
@@ -180,17 +235,30 @@ class Node:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.dead = False
         for operation in OPERATIONS:
-            setattr(store, operation, partial(self._operate, getattr(store, operation)))
-        engine = ScriptedEngine(lambda run, history: stage.play(name, run, history))
+            setattr(store, operation, partial(self._operate, operation, getattr(store, operation)))
+        self.fuse: Fuse | None = None
+        engine = StagedEngine(lambda run, history: stage.play(name, run, history))
         self.runtime = Runtime(store, engine, settings, clock=clock)
 
-    async def _operate(self, operation: Operation, *args: Any, **options: Any) -> Any:
+    async def _operate(self, name: str, operation: Operation, *args: Any, **options: Any) -> Any:
         if self.dead:
             raise Killed
         residency = self.runtime.core.residency
         if residency.live > residency.max_sessions:
             self._stage.faults.append(f"{residency.live} sessions are live in {self.name}")
-        return await self._traffic.count(operation(*args, **options))
+        fuse = self.fuse if self.fuse is not None and self.fuse.burns(name) else None
+        if fuse and not fuse.after:
+            self.dead = True
+            raise Killed
+        found = await self._traffic.count(operation(*args, **options))
+        if fuse:
+            self.dead = True
+            raise Killed
+        return found
+
+    def scope(self, sid: str) -> Scope:
+        """What the session's user holds."""
+        return self.runtime.for_user(user_of(sid))
 
     async def do(self, work: Awaitable[Any]) -> Any:
         """Run this as the node's own code."""
@@ -223,4 +291,4 @@ class Node:
         return residency.live - residency.at_rest >= residency.max_sessions
 
     def is_live(self, session: str) -> bool:
-        return self.runtime.core.residency.is_live(("local", session))
+        return self.runtime.core.residency.is_live((user_of(session), session))

@@ -13,25 +13,26 @@ from sojourn.records import TurnStatus
 from sojourn.stores.memory import MemoryDatabase, MemoryStore
 from sojourn.stores.sqlite.store import SqliteStore
 from tests.model.runtime_acts import ids
-from tests.model.runtime_machine import RuntimeMachine, nodes
-from tests.model.runtime_model import Turn
-from tests.model.runtime_nodes import Node, Store
+from tests.model.runtime_crashes import CrashingMachine
+from tests.model.runtime_machine import nodes
+from tests.model.runtime_nodes import Node, Store, user_of
+from tests.model.runtime_rows import Turn
 from tests.model.runtime_world import LOOK, Caller
 
 
-class RacingMachine(RuntimeMachine):
+class RacingMachine(CrashingMachine):
     """The rules of races."""
 
     def ask(self, node: Node, sid: str) -> Caller:
         """A caller who says something new, and whom nobody waits for yet."""
         self.said += 1
         text = f"{sid} says {self.said}"
-        caller = Caller(node.name, sid, text, None, node.start(node.runtime.send(sid, text), self.loop))
+        caller = Caller(node.name, sid, text, None, node.start(node.scope(sid).send(sid, text), self.loop))
         self.callers.append(caller)
         return caller
 
     async def stored(self, node: Node, sid: str) -> tuple[SessionRow, dict[int, TurnRow]]:
-        row, turns = await node.store.get("local", sid), await node.store.turns("local", sid)
+        row, turns = await node.store.get(user_of(sid), sid), await node.store.turns(user_of(sid), sid)
         return row, {turn.turn: turn for turn in turns}
 
     @precondition(lambda self: self.nodes)
@@ -53,7 +54,7 @@ class RacingMachine(RuntimeMachine):
         text = f"{act.session} answers {self.said}"
         if first:
             self.stage.order(act.session, "answer", text)
-        call = node.start(node.runtime.cancel(act.session, turn=act.turn), self.loop)
+        call = node.start(node.scope(act.session).cancel(act.session, turn=act.turn), self.loop)
         if not first and act.session in self.stage.acts:
             self.stage.order(act.session, "answer", text)
         self.run(self.clock.advance(LOOK))
@@ -76,12 +77,13 @@ class RacingMachine(RuntimeMachine):
         if session.owner not in {None, node.name}:
             return  # what runs elsewhere goes on to its next step
         caller = self.ask(node, sid) if first else None
-        call = node.start(node.runtime.reset(sid), self.loop)
+        call = node.start(node.scope(sid).reset(sid), self.loop)
         caller = caller or self.ask(node, sid)
         self.run(self.clock.advance(LOOK))
         call.result()
         row, turns = self.run(self.stored(node, sid))
         session.reset()
+        self.forget_session(sid)
         session.first = row.first
         if row.turns - session.count > len(turns):  # it was said before the reset, and is gone with all that was
             session.count += 1

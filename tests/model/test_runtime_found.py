@@ -69,7 +69,7 @@ def test_a_call_without_a_result_is_told_as_unknown_in_the_copy_of_a_session(mac
     world = machine()
     world.begin(places=2, on_interrupt=OnInterrupt.HOLD, wait=3.0)
     say(world, "left")
-    world.respond("a", 2)
+    world.respond("a", ["look", "look"])
     world.crash("left")
     world.open_node("left")
     world.discard("left", "a", None)
@@ -79,3 +79,35 @@ def test_a_call_without_a_result_is_told_as_unknown_in_the_copy_of_a_session(mac
     world.fork("left", "a", "c", None)
     say(world, "left", "c")
     world.teardown()
+
+
+def test_a_state_set_from_outside_does_not_keep_a_session_from_being_loaded(world: RacingMachine) -> None:
+    say(world, "left")
+    world.answer("a")
+    world.set_state("left", "a", 1)
+    say(world, "left")
+    world.ask_people("left", "a", ["pay"], free=False)
+    world.set_state("right", "a", 2)
+    world.decide_all("right", "a", [True])
+    world.tool_returns("a", 0)
+    world.answer("a")
+    world.copy("left", "a", "b")
+    say(world, "right", "b")
+
+
+def test_a_call_that_nobody_decided_has_a_result_in_the_copy_of_a_session(world: RacingMachine) -> None:
+    world.ask_people("left", "a", ["pay"], free=False)
+    world.cancel("left", "a", None, clear=False)
+    world.copy("right", "a", "b")
+    say(world, "left", "b")
+
+
+def test_a_caller_in_another_process_hears_that_its_turn_waits(world: RacingMachine) -> None:
+    say(world, "left")
+    say(world, "right")
+    world.answer("a")
+    assert len(world.callers) == 1
+    world.ask_people("left", "a", ["pay", "send"], free=True)
+    world.tool_returns("a", 0)
+    world.let_time_pass(0.5)
+    assert not world.callers

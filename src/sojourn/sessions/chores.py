@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from sojourn.errors import SessionNotFound, SojournError, StorageCorrupt, StorageError, TurnNotFound
 from sojourn.records import TurnStatus
 from sojourn.sessions.desk import Desk
-from sojourn.sessions.following import stored_reply
+from sojourn.sessions.following import stored_reply, waiting_reply
 from sojourn.sessions.live import Core
 from sojourn.sessions.mailbox import Mailbox
 from sojourn.sessions.residency import Name
@@ -127,6 +127,8 @@ class Chores:
                 raise SessionNotFound(name[1])
             if found.status.final or found.status is TurnStatus.HELD:
                 self._core.outcomes.settle(key, turn, await stored_reply(self._core, name, found))
+            elif found.status is TurnStatus.WAITING:
+                self._core.outcomes.settle(key, turn, await waiting_reply(self._core, name, found))
         except StorageError:
             raise
         except TurnNotFound:

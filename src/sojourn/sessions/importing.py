@@ -106,6 +106,8 @@ def _check_order(row: SessionRow, entries: Sequence[Entry]) -> None:
         if found.kind is EntryKind.SESSION_RESET:
             _require(found.seq == row.first and found.turn == 0, expected)
             continue
+        if found.kind is EntryKind.STATE_CHANGED and found.turn == 0:
+            continue  # set from outside, between turns or while one waits
         if found.kind is EntryKind.TURN_OPENED:
             _require(running == 0 < found.turn <= row.turns, expected)
             running = found.turn

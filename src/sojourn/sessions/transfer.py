@@ -19,6 +19,9 @@ FORMAT = 1
 _SESSION_FIELDS = ("title", "created", "active", "version", "first", "turns")
 _PIECE = 200
 
+#: Calls without a result; those that were only intended waited for people when their turn ended.
+_OPEN = frozenset({EffectStatus.STARTED, EffectStatus.INTENDED})
+
 
 async def export(core: Core, user: str, id: str) -> AsyncGenerator[str]:
     """The session up to its last finished turn, line by line: what it is, its turns, its log."""
@@ -56,7 +59,7 @@ async def _last_entries(core: Core, user: str, id: str, end: Entry, effects: Seq
         user, id, before=end.seq, kinds=frozenset({EntryKind.TURN_OPENED}), limit=1, newest=True
     )
     begin = opened[-1].seq if opened else end.seq
-    calls = [call for call in effects if call.status is EffectStatus.STARTED and begin <= call.seq < end.seq]
+    calls = [call for call in effects if call.status in _OPEN and begin <= call.seq < end.seq]
     if not calls:
         return [end]
     history = core.engine.history()
