@@ -7,10 +7,12 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
 from sojourn.cli.chat_blocks import Blocks, blocks, rendered
-from sojourn.cli.chat_tail import Tail
+from sojourn.cli.chat_tail import lines
 
 LINES = st.sampled_from(
     [
@@ -78,63 +80,9 @@ def test_wide_characters_and_long_words_are_broken_at_the_width() -> None:
     assert drawn("w" * 45, width=20).splitlines() == ["w" * 20, "w" * 20, "w" * 5]
 
 
-class Screen:
-    """What a terminal that knows only what a tail writes would show."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.file = io.StringIO()
-        self.console = Console(
-            file=self.file, width=width, height=height, force_terminal=True, color_system=None, legacy_windows=False
-        )
-        self.tail = Tail(self.console)
-
-    def lines(self) -> list[str]:
-        lines, row, text = [""], 0, self.file.getvalue()
-        while text:
-            if text[0] == "\r":
-                text = text[1:]
-            elif text[0] == "\n":
-                row, text = row + 1, text[1:]
-                lines += [""] * (row + 1 - len(lines))
-            elif text.startswith("\x1b["):
-                number, kind = "", text[2]
-                text = text[2:]
-                while text[0].isdigit():
-                    number, text = number + text[0], text[1:]
-                kind, text = text[0], text[1:]
-                if kind == "A":
-                    row -= int(number)
-                else:
-                    assert kind == "J"
-                    lines = [*lines[:row], ""]
-            else:
-                lines[row] += text[0]
-                text = text[1:]
-        return lines
-
-
-def test_what_stays_is_printed_once_and_the_tail_is_replaced() -> None:
-    screen = Screen(width=20, height=10)
-    screen.tail.change([], ["one", "two"])
-    screen.tail.change(["kept"], ["three"])
-    screen.tail.change(["kept too"], [])
-    assert screen.lines() == ["kept", "kept too", ""]
-
-
-def test_a_tail_is_never_taller_than_the_terminal() -> None:
-    screen = Screen(width=20, height=5)
-    screen.tail.change([], [str(number) for number in range(40)])
-    assert screen.lines() == ["36", "37", "38", "39"]
-
-
-@given(
-    st.lists(st.tuples(st.booleans(), st.lists(st.sampled_from(["a", "b" * 30, "漢" * 12]), max_size=6)), max_size=8)
-)
-def test_whatever_is_drawn_below_only_what_stays_is_left(changes: list[tuple[bool, list[str]]]) -> None:
-    screen = Screen(width=20, height=5)
-    kept: list[str] = []
-    for stays, shown in changes:
-        screen.tail.change(shown if stays else [], [] if stays else shown)
-        kept += shown if stays else []
-    screen.tail.change([], [])
-    assert "".join(screen.lines()) == "".join(kept)
+@given(st.lists(st.text(alphabet="a \n漢", max_size=60), max_size=4))
+def test_lines_fit_the_terminal_and_none_is_empty_at_the_end(texts: list[str]) -> None:
+    console = Console(file=io.StringIO(), width=20, force_terminal=True, color_system=None, legacy_windows=False)
+    for line in lines(console, [Text(text) for text in texts]):
+        assert cell_len(line) <= 20
+        assert line == line.rstrip(" ")

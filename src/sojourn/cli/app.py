@@ -83,6 +83,27 @@ def chat(
     finish(converse(Options(newest, resume, session, agent, storage, plain)))
 
 
+@app.command(name="serve")
+def serve_http(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The agent's file; as --agent.")] = None,
+    *,
+    agent: AgentOption = None,
+    storage: StorageOption = None,
+    host: Annotated[str, typer.Option(help="Where to listen; wider than this machine only with a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8700,
+    log_level: Annotated[
+        str, typer.Option(help="debug, info, warning or error; lines of JSON on standard error.", metavar="LEVEL")
+    ] = "info",
+) -> None:
+    """Serve the agent over HTTP, with Dexto's API, until Ctrl-C or SIGTERM.
+
+    Example: sojourn serve agent.yml --port 8700
+    """
+    from sojourn.cli.serve import Wanted, serve
+
+    finish(serve(Wanted(agent=file or agent, host=host, port=port, storage=storage, log_level=log_level)))
+
+
 @app.command()
 def check(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The agent's file; agent.yml without it.")] = None,

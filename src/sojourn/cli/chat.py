@@ -14,13 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sojourn.bootstrap import Sojourn
-from sojourn.cli.chat_commands import COMMANDS, Leave, missing, obey
+from sojourn.cli import chat_decide
+from sojourn.cli.chat_commands import COMMANDS, LEAVING, YES, Leave, missing, obey
 from sojourn.cli.chat_plain import PlainScreen
+from sojourn.cli.chat_questions import is_answer, numbered
 from sojourn.cli.chat_screen import Screen
 from sojourn.cli.chat_session import BUSY, HELD, Conversation
 from sojourn.cli.chat_start import Agent, Found, Options, choose, look
 from sojourn.cli.chat_words import Status, name_of, short, used
-from sojourn.cli.exits import INTERRUPTED, OK
+from sojourn.cli.exits import INTERRUPTED, OK, WAITS
 from sojourn.cli.place import configuration_of
 from sojourn.errors import SessionNotFound, SojournError
 from sojourn.records import Role, SessionStatus
@@ -52,7 +54,9 @@ async def converse(options: Options) -> int:
     if chat.spoken:
         with suppress(OSError):
             screen.note(f"go on with: {_again(options, chat.id)}")
-    return INTERRUPTED if isinstance(screen, PlainScreen) and screen.interrupted else OK
+    if isinstance(screen, PlainScreen) and screen.interrupted:
+        return INTERRUPTED
+    return WAITS if chat.waits and not screen.interactive else OK
 
 
 def _screen(options: Options) -> Screen:
@@ -73,15 +77,31 @@ class Chat:
         self.spoken = False
         self._agent = agent
         self._greeting = None if configuration is None else configuration.agent.greeting
-        self._model = "sojourn-demo" if configuration is None else configuration.agent.llm.model
+        self.model = "sojourn-demo" if configuration is None else configuration.agent.llm.model
         self._conversation: Conversation | None = None
+        self._attending: asyncio.Task[None]
+        #: The line that is being typed.
+        self._reading: asyncio.Task[str] | None = None
+        #: One that was typed, and is to be done when the answer is no longer watched.
+        self._postponed: str | None = None
         self._presses = 0
+        self._answering = self._left = False
+        #: A question vanished while it was put: what is typed next may be meant for it.
+        self.vanished = False
+        #: Left while a turn waits for decisions.
+        self.waits = False
 
     # -- for the commands
 
     async def ready(self) -> Sojourn:
         """The open runtime."""
         return await self._agent.ready()
+
+    def conversation(self) -> Conversation:
+        """The session that is watched; raises SessionNotFound where nothing was said in it yet."""
+        if self._conversation is None or not self._conversation.following:
+            raise SessionNotFound(self.id)
+        return self._conversation
 
     async def enter(self, id: str) -> None:
         """Go to another session, and show what was said in it."""
@@ -98,44 +118,108 @@ class Chat:
         if conversation is not None:
             await conversation.leave()
 
-    async def follow(self) -> None:
-        """Show what runs in the session until it ends."""
-        if self._conversation is not None:
-            await self._answer(self._conversation.follow())
+    async def later(self, text: str) -> None:
+        """Say something behind what runs, or now where nothing does."""
+        if self._answering and self._conversation is not None:
+            await self._conversation.follow_up(text)
+        else:
+            await self._say_now(text)
+
+    async def obey_or_say(self, line: str) -> None:
+        """Do what a line says, whatever it is. Raises Leave, SojournError, OSError."""
+        if self.vanished:
+            self.vanished = False
+            if is_answer(line):
+                self.screen.note("that question was decided elsewhere; nothing was sent")
+                return
+        if line.startswith("/") and not line.startswith("//"):
+            await self._attending
+            await obey(self, line)
+        elif self._answering and self._conversation is not None:
+            await self._conversation.steer(_unslashed(line))
+        else:
+            await self._say_now(_unslashed(line))
+
+    async def line_or(self, *others: asyncio.Future[Any]) -> str | None:
+        """The next line, or None where one of the others is done first. Raises EOFError."""
+        if self._postponed is not None:
+            line, self._postponed = self._postponed, None
+            return line
+        if self._reading is None:
+            self._reading = asyncio.create_task(self.screen.read(), name="sojourn-chat-read")
+        await asyncio.wait({self._reading, *others}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._reading.done():
+            return None
+        reading, self._reading = self._reading, None
+        return reading.result()
+
+    async def answer(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await an answer that Ctrl-C cancels; what is typed meanwhile is said into it, if the screen can read."""
+        if self._answering:
+            work.close()  # it is shown already
+            return
+        task = asyncio.create_task(self._whole(work), name="sojourn-chat-answer")
+        cancelling: set[asyncio.Task[None]] = set()
+        self._presses, self._answering, self._left = 0, True, False
+
+        def interrupt() -> None:
+            self._presses += 1
+            if self._presses >= _PRESSES:
+                task.cancel()
+            cancelling.add(asyncio.create_task(self._cancel(task), name="sojourn-chat-cancel"))
+
+        with self.screen.answering(interrupt):
+            try:
+                await self._meanwhile(task)
+            finally:
+                self._answering = False
+                task.cancel()
+                await asyncio.gather(task, *cancelling, return_exceptions=True)
+        if not task.cancelled():
+            task.result()
+        elif self._presses >= _PRESSES:
+            raise Leave
+        else:
+            self.screen.note("the answer goes on, unseen" if self._left else "not sent")
 
     # -- the story
 
     async def run(self, found: Found) -> None:
         """Until the person leaves."""
         self._greet(found)
-        attending = asyncio.create_task(self._attend(found), name="sojourn-chat-start")
+        attending = self._attending = asyncio.create_task(self._attend(found), name="sojourn-chat-start")
         try:
             if found.session is not None and found.session.status in BUSY:
                 await attending
                 await self._catch_up()
             while True:
-                await self._hear(attending)
+                await self._hear()
         except (EOFError, Leave):
             if attending.done():
                 await attending  # an agent that cannot be loaded is told also to who has left
+                await self._tell_waiting()
         finally:
-            attending.cancel()
-            await asyncio.gather(attending, return_exceptions=True)
+            unread, self._reading = self._reading, None
+            for task in (attending, unread):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
 
     async def close(self) -> None:
         """Close everything that is open."""
         await self.leave()
+        await self.screen.close()
         await self._agent.close()
 
     def _greet(self, found: Found) -> None:
         session = found.session
         self.spoken = session is not None
         name = short(found.id) if session is None else name_of(session)
-        self.screen.tell_status(Status(name=name, model=self._model, loading=not self._agent.loaded))
+        self.screen.tell_status(Status(name=name, model=self.model, loading=not self._agent.loaded))
         self.screen.note(f"session {name} · /help tells what can be done")
         if session is None and self._greeting:
             self.screen.greet(self._greeting)
-        self.screen.past(found.messages, found.earlier)
+        self.screen.past(found.messages, found.earlier, found.ends)
         self.screen.remember([message.text for message in found.messages if message.role is Role.USER])
 
     async def _attend(self, found: Found) -> None:
@@ -152,37 +236,35 @@ class Chat:
         conversation = self._conversation
         if conversation is not None and await conversation.busy():
             self.screen.note("a turn of this session is not over")
-            await self._answer(conversation.follow())
+            await self.answer(conversation.follow())
             await self._refresh()
-            if (await (await self.ready()).get(self.id)).status is SessionStatus.HELD:
-                self.screen.note(HELD)
 
-    async def _hear(self, attending: asyncio.Task[None]) -> None:
-        reading = asyncio.create_task(self.screen.read(), name="sojourn-chat-read")
-        waiting = {reading} if attending.done() else {reading, attending}
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if attending.done():
-                await attending
-            line = await reading
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-        if line.strip():
-            await self._guarded(self._obey_or_say(line, attending))
-
-    async def _obey_or_say(self, line: str, attending: asyncio.Task[None]) -> None:
-        if line.startswith("/") and not line.startswith("//"):
+    async def _hear(self) -> None:
+        """One line, or one question."""
+        attending, conversation = self._attending, self._conversation
+        if attending.done():
             await attending
-            await obey(self, line)
-        else:
-            await self._answer(self._say(line.removeprefix("/") if line.startswith("//") else line, attending))
-        await self._refresh()
+            if conversation is not None and (waiting := await conversation.questions()):
+                open_ = [one for one in waiting if one.id not in conversation.deferred]
+                if open_:
+                    await self._guarded(chat_decide.put(self, conversation, open_, len(waiting)))
+                    return
+        asking = None
+        if conversation is not None:
+            asking = asyncio.create_task(conversation.asking.wait(), name="sojourn-chat-asking")
+        try:
+            line = await self.line_or(*([asking] if asking else []), *([] if attending.done() else [attending]))
+        finally:
+            if asking is not None:
+                asking.cancel()
+        if line is not None and line.strip():
+            await self._guarded(self.obey_or_say(line))
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """What goes wrong is told, and the chat goes on."""
         try:
             await work
+            await self._refresh()
         except SessionNotFound as error:
             self.screen.fault(missing(error, self.id))
         except (SojournError, OSError) as error:
@@ -190,36 +272,54 @@ class Chat:
                 raise  # nothing can be said to an agent that cannot be loaded
             self.screen.fault(str(error))
 
-    async def _say(self, text: str, attending: asyncio.Task[None]) -> None:
-        await asyncio.shield(attending)
+    async def _say_now(self, text: str) -> None:
+        if self._attending.done() and not await self._may_supersede():
+            return
+        await self.answer(self._say(text))
+
+    async def _may_supersede(self) -> bool:
+        """Whether a message may take the place of decisions that are waited for."""
+        waiting = () if self._conversation is None else await self._conversation.questions()
+        if not waiting:
+            return True
+        calls = f"{len(waiting)} call{'s wait' if len(waiting) > 1 else ' waits'} for a decision"
+        if not self.screen.interactive:
+            self.screen.fault(f"not sent, as {calls}: approve ID or deny ID first")
+            return False
+        answer = await self.screen.ask(f"{calls}; send this instead, so that nothing of that runs? [y/N]")
+        if answer.casefold() in YES:
+            return True
+        self.screen.note("not sent")
+        return False
+
+    async def _say(self, text: str) -> None:
+        await asyncio.shield(self._attending)
         if self._conversation is not None:
             self.spoken = True
             await self._conversation.say(text)
 
-    async def _answer(self, work: Coroutine[Any, Any, None]) -> None:
-        """Await an answer that Ctrl-C cancels."""
-        task = asyncio.create_task(work, name="sojourn-chat-answer")
-        cancelling: set[asyncio.Task[None]] = set()
-        self._presses = 0
+    async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
+        """An answer, and where more may be said into it what comes of that."""
+        await work
+        conversation = self._conversation
+        if self.screen.steers and conversation is not None:
+            await conversation.follow()
+            if await conversation.status() is SessionStatus.HELD:
+                self.screen.note(HELD)
 
-        def interrupt() -> None:
-            self._presses += 1
-            if self._presses >= _PRESSES:
-                task.cancel()
-            cancelling.add(asyncio.create_task(self._cancel(task), name="sojourn-chat-cancel"))
-
-        with self.screen.answering(interrupt):
-            try:
-                await asyncio.wait({task})
-            finally:
-                task.cancel()
-                await asyncio.gather(task, *cancelling, return_exceptions=True)
-        if task.cancelled():
-            if self._presses >= _PRESSES:
-                raise Leave
-            self.screen.note("not sent")
-        else:
-            task.result()
+    async def _meanwhile(self, answer: asyncio.Task[None]) -> None:
+        """Read while an answer is written."""
+        while not answer.done():
+            if not self.screen.steers:
+                await asyncio.wait({answer})
+                return
+            line = await self.line_or(answer)
+            if line is None or not line.strip():
+                continue
+            if line.split()[0] in LEAVING:
+                self._postponed, self._left = line, True
+                return
+            await self._guarded(self.obey_or_say(line))
 
     async def _cancel(self, answer: asyncio.Task[None]) -> None:
         conversation = self._conversation
@@ -229,17 +329,30 @@ class Chat:
         if conversation is None or conversation.sending:
             answer.cancel()  # it was not accepted yet
 
+    async def _tell_waiting(self) -> None:
+        """Say what is left undecided, and how it can be decided without a chat."""
+        waiting = () if self._conversation is None else await self._conversation.questions()
+        self.waits = bool(waiting)
+        if waiting:
+            self.screen.note("not decided yet: " + ", ".join(numbered(waiting)) + "; see `sojourn approvals --help`")
+
     async def _refresh(self) -> None:
         """What the status line tells."""
         runtime = await self.ready()
         statistics = await runtime.statistics()
         name, tokens, cost = short(self.id), 0, ""
-        with suppress(SessionNotFound):
+        with suppress(SojournError):
             session = await runtime.get(self.id)
             name, (tokens, cost) = name_of(session), used(session.usage)
+            self.model = str((await runtime.model(self.id)).get("model") or self.model)
         self.screen.tell_status(
-            Status(name, statistics.live, statistics.stored, self._model, tokens, cost, loading=False)
+            Status(name, statistics.live, statistics.stored, self.model, tokens, cost, loading=False)
         )
+
+
+def _unslashed(line: str) -> str:
+    """A line as it is meant: two slashes at its beginning are one."""
+    return line.removeprefix("/") if line.startswith("//") else line
 
 
 def _again(options: Options, id: str) -> str:

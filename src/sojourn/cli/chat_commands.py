@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from sojourn.cli import chat_people
+from sojourn.cli.chat_start import ends_of
 from sojourn.cli.chat_words import as_markdown, chosen, cut, listed, name_of
 from sojourn.errors import InvalidInput, SessionNotFound
 
@@ -21,7 +23,7 @@ LISTED = 20
 #: How many messages /history shows unless it is told another number.
 HISTORY = 1000
 
-_YES = frozenset({"y", "yes"})
+YES = frozenset({"y", "yes"})
 
 
 class Leave(Exception):
@@ -108,8 +110,7 @@ async def _history(chat: Chat, number: str) -> None:
             raise InvalidInput("/history", number, f"how many messages, 1 to {HISTORY}")
         limit = int(number)
     messages = await runtime.history(chat.id, limit=limit)
-    for message in messages:
-        chat.screen.message(message)
+    chat.screen.past(messages, 0, await ends_of(runtime, chat.id, messages))
     more = (await runtime.get(chat.id)).message_count - len(messages)
     if number == "" and more > 0:
         chat.screen.note(f"these are the newest {HISTORY}; /export writes all into a file")
@@ -121,7 +122,7 @@ async def _delete(chat: Chat, _rest: str) -> None:
     answer = await chat.screen.ask(
         f"delete {name_of(session)!r} with {session.message_count} messages, for good? [y/N]"
     )
-    if answer.casefold() not in _YES:
+    if answer.casefold() not in YES:
         chat.screen.note("nothing was deleted")
         return
     await chat.leave()
@@ -132,10 +133,11 @@ async def _delete(chat: Chat, _rest: str) -> None:
 
 async def _resume(chat: Chat, _rest: str) -> None:
     runtime = await chat.ready()
-    if await runtime.resume(chat.id):
-        await chat.follow()
-    else:
+    turns = await runtime.resume(chat.id)
+    if not turns:
         chat.screen.note("nothing is held back")
+    for turn in turns:
+        await chat.answer(chat.conversation().shown(turn))
 
 
 async def _discard(chat: Chat, _rest: str) -> None:
@@ -147,6 +149,7 @@ async def _discard(chat: Chat, _rest: str) -> None:
 async def _help(chat: Chat, _rest: str) -> None:
     width = max(len(_usage(name)) for name in COMMANDS)
     keys = ["", "Alt-Enter, or a backslash at the end of a line, begins a new line. Up brings back what was said."]
+    keys += ["While an answer is written, Enter says what was typed into it; /later says it afterwards."]
     keys += ["Ctrl-C cancels an answer or clears the line; Ctrl-D ends the chat. // sends a line that begins with /."]
     chat.screen.lines([*(f"{_usage(name):<{width}}  {help_}" for name, (_, _, help_) in COMMANDS.items()), *keys])
 
@@ -159,6 +162,9 @@ def _usage(name: str) -> str:
     return f"{name} {COMMANDS[name][1]}".strip()
 
 
+#: In these the person goes elsewhere, and the answer that is written goes on unseen.
+LEAVING = frozenset({"/new", "/sessions", "/fork", "/delete"})
+
 Run: TypeAlias = "Callable[[Chat, str], Awaitable[None]]"
 
 #: Name: what it does in code, what stands behind it, what it does in words.
@@ -169,7 +175,19 @@ COMMANDS: dict[str, tuple[Run, str, str]] = {
     "/fork": (_fork, "", "go on in a copy of this session"),
     "/export": (_export, "[FILE]", "write this session into a file, .md for people or .jsonl for `load`"),
     "/history": (_history, "[NUMBER]", "show what was said, or the last NUMBER messages"),
-    "/resume": (_resume, "", "let an interrupted turn that is held back go on"),
+    "/approvals": (chat_people.approvals, "", "come back to the calls that wait for a decision"),
+    "/approve": (
+        chat_people.approve,
+        "ID [always|JSON]",
+        "let a call run, always in this session or with other arguments",
+    ),
+    "/deny": (chat_people.deny, "ID [REASON]", "refuse a call"),
+    "/remembered": (chat_people.remembered, "", "show what runs unasked, and forget some of it"),
+    "/later": (chat_people.later, "TEXT", "say it when the answer is over"),
+    "/inbox": (chat_people.inbox, "", "show what is in line or held back"),
+    "/remove": (chat_people.remove, "NUMBER", "take it out of the line"),
+    "/model": (chat_people.model, "[PROVIDER/MODEL|back]", "show or change this session's model"),
+    "/resume": (_resume, "", "let what is held back go on"),
     "/discard": (_discard, "", "drop what is held back"),
     "/delete": (_delete, "", "delete this session, after a question"),
     "/help": (_help, "", "show this"),

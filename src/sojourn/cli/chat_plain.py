@@ -6,14 +6,17 @@ import asyncio
 import io
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
+from sojourn.cli.chat_questions import SHORT, card
 from sojourn.cli.chat_screen import Screen
 from sojourn.cli.notes import visible
-from sojourn.records import Message
+from sojourn.records import Approval, Message
 
 PROMPT = "> "
+
+HINT_PLAIN = "approve {0}, approve {0} always, approve {0} JSON (other arguments), or deny {0} REASON"
 
 
 class PlainScreen(Screen):
@@ -24,7 +27,7 @@ class PlainScreen(Screen):
         for stream in (sys.stdin, sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")
-        self._typed = sys.stdin.isatty()
+        self._typed = self.interactive = sys.stdin.isatty()
         #: Whether somebody sees the answer while it is written; a program that reads it wants no void text.
         self._watched = sys.stdout.isatty()
         self._waiting: list[str] = []
@@ -33,6 +36,8 @@ class PlainScreen(Screen):
         self._line: asyncio.Future[str] | None = None
         self._on_interrupt: Callable[[], None] | None = None
         self._warned = False
+        #: The questions that were shown.
+        self._put: set[str] = set()
         #: Ended by Ctrl-C where nobody types.
         self.interrupted = False
 
@@ -130,9 +135,16 @@ class PlainScreen(Screen):
         if self._watched:
             super().greet(text)
 
-    def past(self, messages: Sequence[Message], earlier: int) -> None:
+    def past(self, messages: Sequence[Message], earlier: int, ends: Mapping[int, str]) -> None:
         if self._watched:  # a program that reads answers wants the new ones
-            super().past(messages, earlier)
+            super().past(messages, earlier, ends)
+
+    def question(self, approval: Approval, number: int, count: int) -> None:
+        if approval.id not in self._put:
+            self._put.add(approval.id)
+            for line in card(approval, number, count):
+                self.note(line)
+            self.note(f"  {HINT_PLAIN.format(approval.id[:SHORT])}")
 
     def _piece(self, text: str) -> None:
         if self._watched:

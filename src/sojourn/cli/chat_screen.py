@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import zip_longest
 
-from sojourn.cli.chat_words import Status, attached, call_line, cut, ended_line
+from sojourn.cli.chat_questions import HINT, card, decided_line, pending_line
+from sojourn.cli.chat_words import MAX_FAILURE, Status, attached, call_line, cut, ended_line
 from sojourn.cli.notes import visible
-from sojourn.records import Event, EventKind, Message, Role, ToolCall, TurnStatus
-
-#: A failure is told in at most this many characters.
-MAX_FAILURE = 600
+from sojourn.records import Approval, Event, EventKind, Message, QueuedInput, Role, ToolCall, TurnStatus
 
 _NEWS = {
     EventKind.MODEL_RETRY: "↻ {}",
@@ -22,9 +21,17 @@ _NEWS = {
     EventKind.SESSION_DELETED: "the session was deleted",
 }
 
+#: Questions are put when the person can answer; the state is the tools' own.
+_SILENT = frozenset({EventKind.APPROVAL_ASKED, EventKind.STATE_CHANGED})
+
 
 class Screen(ABC):
     """Shows a conversation and reads what is said in it. What comes from elsewhere may come at any time."""
+
+    #: Whether what is typed while an answer is written is read at once.
+    steers = False
+    #: Whether somebody is there who can be asked back.
+    interactive = True
 
     def __init__(self) -> None:
         self.status = Status()
@@ -34,6 +41,8 @@ class Screen(ABC):
         self._calls: list[ToolCall] = []
         #: Whether the turn has said something.
         self._spoken = False
+        #: The positions of what was told to be in line.
+        self._pending: set[int] = set()
 
     # -- reading
 
@@ -44,6 +53,14 @@ class Screen(ABC):
     @abstractmethod
     async def ask(self, question: str) -> str:
         """A short answer to a question; empty for none."""
+
+    async def edit(self, text: str) -> str | None:
+        """The text as the person changed it; None where it is left as it is, or cannot be edited."""
+        del text
+        return None
+
+    async def close(self) -> None:  # noqa: B027 - most need nothing
+        """Nothing more is read."""
 
     @abstractmethod
     def answering(self, interrupt: Callable[[], None]) -> AbstractContextManager[None]:
@@ -84,27 +101,46 @@ class Screen(ABC):
     def said(self, text: str) -> None:
         """What a person said, other than by typing it here just now."""
 
-    def past(self, messages: Sequence[Message], earlier: int) -> None:
-        """The last messages of what was said before, and how many came before them."""
+    def question(self, approval: Approval, number: int, count: int) -> None:
+        """A question to the person, which the next line may answer; how many there are."""
+        self.lines([*card(approval, number, count), f"  {HINT}"])
+
+    def no_question(self) -> None:  # noqa: B027 - where questions stay in sight
+        """Nothing is asked any more."""
+
+    def pending(self, inbox: Sequence[QueuedInput]) -> None:
+        """What was said and is not told to the model yet."""
+        for item in inbox:
+            if item.position not in self._pending:
+                self.note(pending_line(item))
+        self._pending = {item.position for item in inbox}
+
+    def past(self, messages: Sequence[Message], earlier: int, ends: Mapping[int, str]) -> None:
+        """The last messages of what was said before, how many came before them, and the ends of their turns."""
         if earlier:
             self.note(f"{earlier} earlier messages; /history shows them")
-        for message in messages:
+        for message, following in zip_longest(messages, messages[1:]):
             self.message(message)
+            if message.turn in ends and (following is None or following.turn != message.turn):
+                self.note(ends[message.turn])
 
     def show(self, event: Event, *, own: bool = False) -> None:
         """An event of the session; `own` is what was typed here."""
         text = visible(event.text)
         match event.kind:
-            case EventKind.TURN_OPENED | EventKind.MESSAGE | EventKind.TOOL_RESULT:
+            case EventKind.TURN_OPENED | EventKind.MESSAGE | EventKind.TOOL_RESULT | EventKind.STEERED:
                 if event.message is not None:
                     self.message(event.message, own=own)
+            case EventKind.APPROVAL_DECIDED:
+                if event.approval is not None:
+                    self.note(decided_line(event.approval, own=own))
             case EventKind.TEXT:
                 self._add(text)
             case EventKind.TEXT_DROPPED:
                 self._drop()
             case EventKind.TURN_ENDED:
                 self._ended(event)
-            case _:
+            case _ if event.kind not in _SILENT:
                 self.note(_NEWS.get(event.kind, event.kind.value).format(cut(text, MAX_FAILURE)))
 
     def message(self, message: Message, *, own: bool = False) -> None:

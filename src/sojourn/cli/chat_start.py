@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sojourn.bootstrap import Sojourn, reading
+from sojourn.cli.chat_words import MAX_FAILURE, cut
 from sojourn.cli.exits import Refusal
 from sojourn.cli.place import address_of, agent_runtime, file_of
-from sojourn.errors import InvalidInput, SessionNotFound
-from sojourn.records import Message, Session, check_session_id
+from sojourn.errors import InvalidInput, SessionNotFound, TurnNotFound
+from sojourn.records import Message, Session, TurnStatus, check_session_id
 from sojourn.sessions.scope import Scope
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Found:
     id: str
     session: Session | None = None
     messages: Sequence[Message] = ()
+    #: What became of turns that did not end well, in words.
+    ends: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def last(self) -> int:
@@ -72,8 +75,22 @@ async def look(scope: Scope, id: str) -> Found:
     """A session with its last messages."""
     with suppress(SessionNotFound):
         session = await scope.get(id)
-        return Found(id, session, await scope.history(id, limit=SHOWN))
+        messages = await scope.history(id, limit=SHOWN)
+        return Found(id, session, messages, await ends_of(scope, id, messages))
     return Found(id)
+
+
+async def ends_of(scope: Scope, id: str, messages: Sequence[Message]) -> Mapping[int, str]:
+    """What became of those of the messages' turns that did not end well, in words."""
+    ends: dict[int, str] = {}
+    for number in dict.fromkeys(message.turn for message in messages):
+        with suppress(TurnNotFound, InvalidInput):
+            turn = await scope.turn(id, number)
+            if turn.status is TurnStatus.CANCELLED:
+                ends[number] = "cancelled"
+            elif turn.status is TurnStatus.FAILED:
+                ends[number] = f"the turn failed: {cut(turn.reason or '', MAX_FAILURE)}"
+    return ends
 
 
 async def choose(options: Options, configuration: Configuration | None) -> Found:

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import Enum
 
-from prompt_toolkit import PromptSession
-from prompt_toolkit.application import get_app_or_none
-from prompt_toolkit.patch_stdout import patch_stdout
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 from sojourn.cli.chat_blocks import Blocks, blocks, rendered
 from sojourn.cli.chat_prompt import PROMPT, Prompt
+from sojourn.cli.chat_questions import HINT, card, pending_line
 from sojourn.cli.chat_screen import Screen
-from sojourn.cli.chat_tail import Tail
+from sojourn.cli.chat_tail import lines
 from sojourn.cli.chat_words import Status
 from sojourn.cli.notes import visible
+from sojourn.records import Approval, QueuedInput
 
 #: The tail is drawn at most this often, seconds; less often where drawing takes long.
 _REDRAW, _SHARE = 0.05, 4
 
-_WAITING = "… Ctrl-C cancels"
+_WAITING = "… Enter says more into it, Ctrl-C cancels"
 
 
 class _Last(Enum):
@@ -41,55 +39,77 @@ class _Last(Enum):
 class TerminalScreen(Screen):
     """Finished blocks of an answer are printed once; only the one that is being written is drawn again."""
 
+    steers = True
+
     def __init__(self, commands: Mapping[str, str], console: Console | None = None) -> None:
         super().__init__()
         self._console = console or Console(file=sys.stdout, soft_wrap=False)
-        self._tail = Tail(self._console)
-        self._prompt = Prompt(
-            commands,
-            self._status_line,
-            lambda: self.note("Ctrl-D or /exit ends the chat; Ctrl-C again does too"),
-        )
+        self._prompt = Prompt(commands, self)
         self._blocks = Blocks()
         #: Whether blocks of the text that is being written were printed.
         self._printed = False
         self._calls_shown: Sequence[str] = ()
+        #: What was said and is not told yet, and the question that is put, if any.
+        self._waiting: Sequence[str] = ()
+        self._question: Sequence[str] = ()
         self._last = _Last.NOTHING
-        self._prompting = False
         self._on_interrupt: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._cost = 0.0
+        #: What stands above the prompt, and the width for which it was drawn; None where it is to be drawn again.
+        self._drawn: tuple[int, Sequence[str]] | None = None
 
-    def _status_line(self, width: int) -> str:
+    # -- what the prompt asks for
+
+    @property
+    def answering_now(self) -> bool:
+        return self._on_interrupt is not None
+
+    def above(self) -> Sequence[str]:
+        width = self._console.width
+        if self._drawn is None or self._drawn[0] != width:
+            began = time.monotonic()
+            self._drawn = (width, lines(self._console, self._below()))
+            self._cost = time.monotonic() - began
+        return self._drawn[1]
+
+    def status_line(self, width: int) -> str:
         return self.status.line(width)
+
+    def entered(self, text: str) -> None:
+        if self._on_interrupt is None and not self._question:
+            self.said(visible(text))
+
+    def interrupted(self) -> bool:
+        if self._on_interrupt is None:
+            return False
+        self._on_interrupt()
+        return True
+
+    def warn(self) -> None:
+        self.note("Ctrl-D or /exit ends the chat; Ctrl-C again does too")
 
     # -- reading
 
     async def read(self) -> str:
-        if self._last is not _Last.NOTHING:
-            self._print(_Last.NOTHING, Text())
-        with self._prompt_is_up():
-            text = await self._prompt.read()
-        self._last = _Last.SAID
-        return visible(text)
+        return visible(await self._prompt.read())
 
     async def ask(self, question: str) -> str:
-        session: PromptSession[str] = PromptSession(f"{visible(question)} ")
-        text = ""
-        with self._prompt_is_up(), suppress(EOFError, KeyboardInterrupt):
-            text = await session.prompt_async(handle_sigint=False)
-        self._last = _Last.SAID
-        return text.strip()
+        self._put([visible(question)])
+        answer = visible(await self._prompt.ask() or "").strip()
+        self._put([])
+        self.note(f"{question} {answer}")
+        return answer
 
-    @contextmanager
-    def _prompt_is_up(self) -> Iterator[None]:
-        self._prompting = True
-        try:
-            # whatever else writes, such as a library's warning, comes above the prompt
-            with patch_stdout(raw=True):
-                yield
-        finally:
-            self._prompting = False
+    async def edit(self, text: str) -> str | None:
+        self._put(["the arguments as JSON: Alt-Enter runs it with them, Ctrl-C leaves them as they were"])
+        changed = await self._prompt.ask(text=text, edits=True)
+        self._put([])
+        return changed
+
+    async def close(self) -> None:
+        self._stop_drawing()
+        await self._prompt.close()
 
     def remember(self, said: Sequence[str]) -> None:
         self._prompt.remember(said)
@@ -97,28 +117,35 @@ class TerminalScreen(Screen):
     @contextmanager
     def answering(self, interrupt: Callable[[], None]) -> Iterator[None]:
         self._on_interrupt = interrupt
-        with _quiet():
+        self._draw()
+        try:
+            yield
+        finally:
+            self._on_interrupt = None
             self._draw()
-            try:
-                yield
-            finally:
-                self._on_interrupt = None
-                if self._timer is not None:
-                    self._timer.cancel()
-                    self._timer = None
-                self._tail.change((), ())
 
     def interrupt(self) -> None:
-        if self._on_interrupt is not None:
-            self._on_interrupt()
-        else:
-            self._prompt.interrupt()
+        self._prompt.interrupt()
 
     # -- showing
 
     def tell_status(self, status: Status) -> None:
         super().tell_status(status)
         self._prompt.refresh()
+
+    def question(self, approval: Approval, number: int, count: int) -> None:
+        self._put([*card(approval, number, count), HINT])
+
+    def no_question(self) -> None:
+        self._put([])
+
+    def pending(self, inbox: Sequence[QueuedInput]) -> None:
+        self._waiting = [pending_line(item) for item in inbox]
+        self._draw()
+
+    def _put(self, asked: Sequence[str]) -> None:
+        self._question = asked
+        self._draw()
 
     def note(self, text: str) -> None:
         self._print(_Last.LINE, Text(visible(text), "dim"))
@@ -164,67 +191,53 @@ class TerminalScreen(Screen):
             self._print(_Last.BLOCK, rendered(block))
 
     def _print(self, kind: _Last, shown: RenderableType) -> None:
-        """For good, above the prompt or the tail."""
+        """For good, above the prompt."""
         above = [Text(), shown] if self._needs_space(kind) else [shown]
-        self._last = kind
-        if self._prompting:
-            self._print_above_prompt(above)
+        self._last, self._drawn = kind, None
+        text = "".join(f"{line}\n" for line in lines(self._console, above))
+        if self._prompt.running:
+            self._prompt.above(lambda: self._write(text))
         else:
-            self._tail.change(above, self._below())
+            self._write(text)
 
-    def _print_above_prompt(self, above: Sequence[RenderableType]) -> None:
-        # not `run_in_terminal`: in its moment of cooked mode a Ctrl-D that is typed would be lost
-        app = get_app_or_none()
-        if app is None or not app.is_running:
-            self._tail.change(above, ())
-            return
-        app.renderer.erase()
-        self._tail.change(above, ())
-        app.renderer.request_absolute_cursor_position()
-        app.invalidate()
+    def _write(self, text: str) -> None:
+        self._console.file.write(text)
+        self._console.file.flush()
 
     def _needs_space(self, kind: _Last) -> bool:
         lines = kind is _Last.LINE and self._last is _Last.LINE
         return not lines and _Last.NOTHING not in {kind, self._last}
 
     def _below(self) -> list[RenderableType]:
-        """What may still change."""
-        if self._on_interrupt is None:
-            return []
+        """What may still change, with an empty line between it and what is around it."""
         shown: list[RenderableType] = []
         for block in blocks(self._blocks.rest):
             shown += [Text(), rendered(block)]
-        lines = list(self._calls_shown) if shown or self._calls_shown else [_WAITING]
-        if lines and (shown or self._needs_space(_Last.LINE)):
-            shown.append(Text())
-        return [*shown, *(Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in lines)]
+        if self._on_interrupt is not None:
+            running = list(self._calls_shown) if shown or self._calls_shown else [_WAITING]
+            shown += self._faint(running, space=bool(shown) or self._needs_space(_Last.LINE))
+        shown += self._faint(
+            [f"⋯ {line}" for line in self._waiting], space=bool(shown) or self._needs_space(_Last.LINE)
+        )
+        if self._question:
+            first, *others = self._question
+            shown += [Text(), Text(first, "bold"), *(Text(line, "dim") for line in others)]
+        return [*shown, Text()] if shown or self._last is not _Last.NOTHING else []
+
+    def _faint(self, told: Sequence[str], *, space: bool) -> list[RenderableType]:
+        found: list[RenderableType] = [Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in told]
+        return [Text(), *found] if found and space else found
 
     def _draw(self) -> None:
-        self._timer = None
-        if self._on_interrupt is not None:
-            began = time.monotonic()
-            self._tail.change((), self._below())
-            self._cost = time.monotonic() - began
+        self._stop_drawing()
+        self._drawn = None
+        self._prompt.refresh()
 
     def _draw_soon(self) -> None:
-        if self._timer is None and self._on_interrupt is not None:
+        if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(max(_REDRAW, self._cost * _SHARE), self._draw)
 
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What is typed meanwhile is not shown between the answer's lines, and stands in the next prompt."""
-    try:
-        number = sys.stdin.fileno()
-        before = termios.tcgetattr(number)
-    except (OSError, ValueError, termios.error):
-        yield
-        return
-    quiet = termios.tcgetattr(number)
-    quiet[3] &= ~(termios.ECHO | termios.ICANON)
-    termios.tcsetattr(number, termios.TCSANOW, quiet)
-    try:
-        yield
-    finally:
-        with suppress(OSError, termios.error):  # the terminal is gone
-            termios.tcsetattr(number, termios.TCSANOW, before)
+    def _stop_drawing(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -13,6 +13,9 @@ from sojourn.records import Message, Role, Session, ToolCall, Usage
 #: A call's arguments, and what a failed one said, are cut behind this many characters.
 MAX_SHOWN = 80
 
+#: A failure is told in at most this many characters.
+MAX_FAILURE = 600
+
 #: What is read of a longer one.
 _LOOK = 2000
 
