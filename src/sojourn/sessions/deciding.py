@@ -184,8 +184,8 @@ class Deciding:
         accepted = await self._runtime.desk.put(name, said)
         if accepted.orphaned:
             self._runtime.wake_soon(name)
-        joined = accepted.position and accepted.session.current == accepted.turn.turn
-        kind = kind if joined or accepted.session.current is not None else InputKind.MESSAGE
+        alone = accepted.session.current is None and (kind is InputKind.STEER or accepted.session.queued == 1)
+        kind = InputKind.MESSAGE if alone else kind
         return QueuedInput(position=accepted.position, turn=accepted.turn.turn, kind=kind, content=content, held=False)
 
     def _name(self, id: str) -> Name:
