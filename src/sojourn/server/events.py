@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -17,17 +17,19 @@ _DECIDED = {ApprovalStatus.APPROVED: "approved", ApprovalStatus.DENIED: "denied"
 class Translator:
     """One stream's events. Several that are made of one carry its id on the last, so that none is lost in between."""
 
-    def __init__(self, session: str, *, named: bool, amid: bool = False) -> None:
+    def __init__(self, session: str, *, named: bool, written: int | None = None) -> None:
         self._session, self._named = session, named
         #: What was sent of the answer that is being written; None where the reader came back amid it.
-        self._shown: list[str] | None = None if amid else []
+        self._shown: list[str] | None = [] if written is None else None
+        #: How far its reader came with it then.
+        self._written = written or 0
         #: An answer whose end is not known yet, which says how it ended.
         self._answer: Event | None = None
         self._begun: datetime | None = None
         self._last: datetime | None = None
         self._steps = 0
-        #: Calls that have been told of and neither asked about nor run, as far as this stream knows.
-        self._waiting: dict[str, str] = {}
+        #: Calls that were asked about, or said to run.
+        self._told: set[str] = set()
 
     def translate(self, event: Event, call_id: str = "") -> list[Sent]:
         """What is sent for an event; `call_id` is that of the call that a question is about."""
@@ -39,6 +41,13 @@ class Translator:
             self._last = event.message.created
         made = self._approval(event, call_id) if event.approval is not None else self._makers[event.kind](self, event)
         return [*before, *self._placed(event, made)]
+
+    def recall(self, messages: Sequence[Message], asked: Iterable[str]) -> None:
+        """What there was of a turn before the place that a reader came back to, and which calls were asked about."""
+        self._told.update(asked)
+        if messages:
+            self._begun, self._last = messages[0].created, messages[-1].created
+            self._steps = sum(bool(message.tool_calls) for message in messages)
 
     def sent(self, name: str, **data: Any) -> Sent:
         """An event of this session."""
@@ -61,12 +70,16 @@ class Translator:
     def _text(self, event: Event) -> list[Sent]:
         if self._shown is not None:
             self._shown.append(event.text)
+        self._written = int(event.id.rpartition(".")[2])
         return [self.sent("llm:chunk", chunkType="text", content=event.text)]
 
     def _rest(self, event: Event) -> list[Sent]:
         """What of an answer's text was never sent as pieces: whoever puts pieces together gets the whole of it."""
         shown, self._shown = self._shown, []
         text = event.message.text if event.message is not None else event.text
+        if shown is None and self._written != len(text):
+            # how much of it the reader has cannot be known: the place counts void pieces too
+            return [*self._dropped(event), self.sent("llm:chunk", chunkType="text", content=text)]
         if shown is None or not text.startswith(before := "".join(shown)) or text == before:
             return []
         return [self.sent("llm:chunk", chunkType="text", content=text[len(before) :])]
@@ -81,7 +94,6 @@ class Translator:
         if message.text:
             made.append(self._response(event, "tool-calls", {}))
         for call in message.tool_calls:
-            self._waiting[call.id] = call.name
             args = shapes.arguments(call.arguments)
             made.append(self.sent("llm:tool-call", toolName=call.name, args=args, callId=call.id))
         return made
@@ -94,7 +106,7 @@ class Translator:
 
     def _running(self, message: Message) -> list[Sent]:
         """Word that a call runs, where nobody was asked and so nothing was said of it yet."""
-        if self._waiting.pop(message.tool_call_id or "", None) is None:
+        if message.tool_call_id in self._told:
             return []
         return [self.sent("tool:running", toolName=message.tool_name, toolCallId=message.tool_call_id)]
 
@@ -118,7 +130,7 @@ class Translator:
         if approval is None:
             return []
         if event.kind is EventKind.APPROVAL_ASKED:
-            self._waiting.pop(call_id, None)
+            self._told.add(call_id)
             told = shapes.approval(approval, call_id).model_dump(by_alias=True, exclude_unset=True)
             del told["sessionId"]
             return [self.sent("approval:request", **told)]
@@ -142,7 +154,7 @@ class Translator:
         finish, more = _finish(event), _used(event)
         if answer is not None:
             made += [*self._rest(answer), self._response(answer, finish, more)]
-        self._waiting.clear()
+        self._told.clear()
         return [*made, *self.ended(finish, event.status, event.text, event.turn)]
 
     def ended(self, finish: str, status: TurnStatus | None, reason: str, turn: int | None) -> list[Sent]:
@@ -187,7 +199,7 @@ class Translator:
         return [self.sent("session:state-changed", turn=event.turn)]
 
     def _reset(self, _event: Event) -> list[Sent]:
-        self._waiting.clear()
+        self._told.clear()
         return [self.sent("session:reset")]
 
     def _deleted(self, _event: Event) -> list[Sent]:

@@ -7,14 +7,21 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from sojourn.errors import RuntimeClosed, SojournError
-from sojourn.records import Event, EventKind, TurnStatus
+from sojourn.records import Event, EventKind, Message, TurnStatus
 from sojourn.server.calls import Calls
 from sojourn.server.errors import problem_of
 from sojourn.server.events import Translator
 from sojourn.server.sse import Sent
+from sojourn.sessions.feed import Position
 from sojourn.sessions.scope import Scope
 
 logger = logging.getLogger("sojourn.server")
+
+#: Events that come behind the durable one whose number they carry.
+_BEHIND = frozenset({EventKind.TEXT, EventKind.TEXT_DROPPED, EventKind.MODEL_RETRY, EventKind.TURN_WAITING})
+
+#: Messages of a turn that are read at once.
+_PAGE = 50
 
 _ENDS = frozenset({EventKind.TURN_ENDED, EventKind.SESSION_DELETED})
 
@@ -70,8 +77,12 @@ class _Stream:
     """Translates what comes; whatever goes wrong is told as an event, since the status is sent long ago."""
 
     def __init__(self, scope: Scope, session: str, *, named: bool, after: str | None) -> None:
-        self._translator = Translator(session, named=named, amid=after is not None and "." in after)
+        self._scope, self._session = scope, session
+        place = Position.parse(after)
+        self._translator = Translator(session, named=named, written=place.offset if place.attempt else None)
         self._calls = Calls(scope, session)
+        #: Whether the reader came back and nothing was seen yet of what it comes back to.
+        self._back = place.seq > 0
 
     async def told(self, events: AsyncGenerator[Event], *, endless: bool = False) -> AsyncGenerator[Sent]:
         last: Event | None = None
@@ -92,10 +103,30 @@ class _Stream:
             yield self._closing()
 
     async def _translated(self, event: Event) -> list[Sent]:
+        if self._back and event.turn is not None:
+            self._back = False
+            if event.kind is not EventKind.TURN_OPENED:
+                await self._recall(event.turn, event.seq + (event.kind in _BEHIND))
         if event.message is not None and event.message.tool_calls:
             self._calls.know(event.message)
         call = "" if event.approval is None else await self._calls.id_of(event.approval)
         return self._translator.translate(event, call)
+
+    async def _recall(self, turn: int, before: int) -> None:
+        """Read what there was of the turn, so that what follows is told as to a reader that never left."""
+        messages: list[Message] = []
+        while not messages or messages[0].turn == turn:
+            seq = messages[0].seq if messages else before
+            page = await self._scope.history(self._session, before=seq, limit=_PAGE)
+            messages[:0] = page
+            if len(page) < _PAGE:
+                break
+        messages = [message for message in messages if message.turn == turn]
+        asked: list[str] = []
+        if any(message.tool_calls for message in messages):
+            found = await self._scope.approvals(self._session, pending=False, limit=1000)
+            asked = [await self._calls.id_of(one) for one in found if one.turn == turn and one.seq < before]
+        self._translator.recall(messages, asked)
 
     def _closing(self) -> Sent:
         message = "the server is closing; the turn goes on when it is back: connect again with Last-Event-ID"
