@@ -130,6 +130,9 @@ class Run:
     decided: Sequence[ApprovalRow] = ()
     #: What is chosen for this session alone: `llm`, as `check_model` gave it, and `contributors`, by priority.
     settings: Mapping[str, Any] = field(default_factory=dict)
+    #: The calls of the last response, by index, that were cut off and are to be run again; see `Engine.repeatable`.
+    #: `decided` has those of them that people allowed.
+    repeated: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,13 @@ class Engine(ABC):
     def asks(self, history: History, calls: Sequence[Effect]) -> Sequence[Ask]:
         """The questions for calls of the last response that were intended and not asked about yet."""
         raise NotImplementedError
+
+    def repeatable(self, history: History, calls: Sequence[Effect]) -> Sequence[Effect]:
+        """Those of the last response's calls that may be run again, though they may have happened; here none.
+
+        They were started and have no result. The others are closed as `unknown` has it.
+        """
+        return ()
 
     def check_model(self, llm: Mapping[str, Any]) -> Mapping[str, Any]:
         """What is stored of a model that a session is to use: never a key. Raises InvalidInput, AgentUnsupported."""

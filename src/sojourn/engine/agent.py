@@ -14,7 +14,7 @@ from pydantic_ai.capabilities import AbstractCapability, ReinjectSystemPrompt
 from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.run import AgentRun
 
-from sojourn.abc import ApprovalRow, Ask, DepsFactory, Engine, Entry, History, ModelResponded, Run, Step, ToolFinished
+from sojourn.abc import Ask, DepsFactory, Engine, Entry, History, ModelResponded, Run, Step, ToolFinished
 from sojourn.clock import Clock, SystemClock
 from sojourn.engine import codec
 from sojourn.engine.choices import Choice, told_model
@@ -100,7 +100,7 @@ class PydanticAIEngine(Engine):
 
     async def run(self, run: Run) -> AsyncGenerator[Step]:
         history = _ours(run.history)
-        decided = _verdicts(history, run.decided)
+        decided = _verdicts(history, run)
         deps, retries = await self._make_deps(run.session), Retries(self._options.model_retries)
         async with self.choose(run.settings) as choice:
             while True:
@@ -119,7 +119,7 @@ class PydanticAIEngine(Engine):
                 yield again
                 await self._clock.sleep(again.wait)
                 # As after a crash: the history has all that was stored, and nothing of it is done twice.
-                decided = _verdicts(history, run.decided)
+                decided = _verdicts(history, run)
 
     @asynccontextmanager
     async def choose(self, settings: Mapping[str, Any]) -> AsyncGenerator[Choice]:
@@ -130,7 +130,7 @@ class PydanticAIEngine(Engine):
     async def _run_agent(self, play: _Play) -> AsyncGenerator[Step]:
         """One run from where the history ends; raises RequestFailed where the model gave no answer."""
         driver: TurnDriver | None = None
-        guard = Guard(play.decided.allowed)
+        guard = Guard(play.decided.allowed, play.decided.repeated)
         try:
             async with self._iter(play, guard) as agent_run:
                 driver = TurnDriver(agent_run, play.history, play.choice.max_requests, play.decided)
@@ -157,6 +157,10 @@ class PydanticAIEngine(Engine):
 
     def asks(self, history: History, calls: Sequence[Effect]) -> Sequence[Ask]:
         return asks_of(_ours(history).calls, [call.index for call in calls])
+
+    def repeatable(self, history: History, calls: Sequence[Effect]) -> Sequence[Effect]:
+        known = _ours(history)
+        return [call for call in calls if call.index in known.repeatable and call.index in known.unanswered]
 
     def interrupted(self, text: str) -> str:
         body, _ = codec.dump_response(ModelResponse(parts=[TextPart(content=text)], state="interrupted"))
@@ -220,17 +224,17 @@ def _ours(history: History) -> PydanticAIHistory:
     return history
 
 
-def _verdicts(history: PydanticAIHistory, decided: Sequence[ApprovalRow]) -> Verdicts:
+def _verdicts(history: PydanticAIHistory, run: Run) -> Verdicts:
     """The verdicts that are left to carry out.
 
     Refuses what pydantic-ai would not: to run calls that may have been run before.
     """
-    left = set(history.unanswered) - {row.index for row in decided}
+    left = set(history.unanswered) - {row.index for row in run.decided} - set(run.repeated)
     if left:
         raise ValueError(f"calls {sorted(left)} of the last response have no result")
     if history.last is None:
         raise ValueError("the history is empty: there is nothing to answer")
-    return verdicts(history.calls, history.unanswered, decided)
+    return verdicts(history.calls, history.unanswered, run.decided, run.repeated)
 
 
 def _retries(agent: Agent[Any, Any]) -> AgentRetries:

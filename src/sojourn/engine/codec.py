@@ -1,6 +1,7 @@
 """How pydantic-ai's messages are written into log entries and read back; text is kept in `Entry.text` alone.
 
 * MESSAGE: `{"format", "texts": [lengths], "message": response}`; Entry.text holds the contents of its text parts.
+  `"repeatable": [places]` where there are calls that may be run again after a crash inside them.
 * FEEDBACK: `{"format", "message": request}`.
 * TOOL_RESULT: `{"format", "call": [null, index], "tool", "call_id", "outcome", "part"}`, with `"response": seq` where
   the result was made up later, and `"in_text": true` where Entry.text holds the part's content.
@@ -44,6 +45,7 @@ class _Body(TypedDict, total=False):
 
     format: str
     texts: list[int]
+    repeatable: list[int]
     message: ModelMessage
     call: tuple[int | None, int]
     response: int
@@ -60,13 +62,15 @@ _BODY = TypeAdapter(_Body)
 _ELSEWHERE = frozenset({"run_id", "conversation_id"})
 
 
-def dump_response(response: ModelResponse) -> tuple[str, str]:
-    """A MESSAGE entry's body and text."""
+def dump_response(response: ModelResponse, *, repeatable: Sequence[int] = ()) -> tuple[str, str]:
+    """A MESSAGE entry's body and text; `repeatable` are the places of calls that may be run again."""
     texts = [part.content for part in response.parts if isinstance(part, TextPart)]
     parts = [dataclasses.replace(part, content="") if isinstance(part, TextPart) else part for part in response.parts]
     bare = dataclasses.replace(response, parts=parts)
-    body = _dump({"format": FORMAT, "texts": [len(text) for text in texts], "message": bare})
-    return body, "".join(texts)
+    body: _Body = {"format": FORMAT, "texts": [len(text) for text in texts], "message": bare}
+    if repeatable:
+        body["repeatable"] = list(repeatable)
+    return _dump(body), "".join(texts)
 
 
 def load_response(entry: Entry) -> ModelResponse:
@@ -84,6 +88,12 @@ def load_response(entry: Entry) -> ModelResponse:
         part.content = entry.text[start : start + length]
         start += length
     return response
+
+
+def load_repeatable(entry: Entry) -> Sequence[int]:
+    """The places of the calls of a MESSAGE entry that may be run again."""
+    # Few have any, and to parse a body a second time is slow.
+    return _load(entry).get("repeatable", ()) if '"repeatable":' in entry.body else ()
 
 
 def dump_feedback(parts: Sequence[ModelRequestPart]) -> str:

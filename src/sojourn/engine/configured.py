@@ -12,9 +12,10 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset
 
 from sojourn.config.configuration import Configuration
-from sojourn.config.schema import Permissions
+from sojourn.config.schema import Permissions, ToolTraits
 from sojourn.engine.agent import EngineOptions, PydanticAIEngine
 from sojourn.engine.choices import Choice, Models, input_limit
+from sojourn.engine.guard import IDEMPOTENT
 from sojourn.engine.models import build_model
 from sojourn.engine.prompts import Prompt, own_pieces
 
@@ -31,7 +32,8 @@ class ConfiguredEngine(PydanticAIEngine):
             from sojourn.engine.mcp import MCPServers  # noqa: PLC0415 - a second of imports
 
             self._servers = MCPServers(servers, base=base)
-            toolsets = [permitted(toolset, described.permissions) for toolset in self._servers.toolsets]
+            traits = described.sojourn.tools
+            toolsets = [permitted(marked(one, traits), described.permissions) for one in self._servers.toolsets]
         self._prompt = Prompt(described.system_prompt, base=base)
         self._models = Models(described)
         model = build_model(described.llm)
@@ -89,6 +91,29 @@ def permitted(toolset: AbstractToolset[Any], permissions: Permissions) -> Abstra
         return [tool if is_allowed(tool.name, allowed) else replace(tool, kind="unapproved") for tool in tools]
 
     return toolset.prepared(mark)
+
+
+def marked(toolset: AbstractToolset[Any], traits: Mapping[str, ToolTraits]) -> AbstractToolset[Any]:
+    """The toolset whose tools are marked as idempotent that the agent.yml calls so."""
+    if not any(one.idempotent for one in traits.values()):
+        return toolset
+
+    def mark(_ctx: RunContext[Any], tools: list[ToolDefinition]) -> list[ToolDefinition]:
+        return [
+            replace(tool, metadata={**(tool.metadata or {}), IDEMPOTENT: True})
+            if is_idempotent(tool.name, traits)
+            else tool
+            for tool in tools
+        ]
+
+    return toolset.prepared(mark)
+
+
+def is_idempotent(tool: str, traits: Mapping[str, ToolTraits]) -> bool:
+    """Whether the tool is called idempotent; its whole name counts more than one without the server's."""
+    if tool in traits:
+        return traits[tool].idempotent
+    return is_allowed(tool, frozenset(name for name, one in traits.items() if one.idempotent))
 
 
 def is_allowed(tool: str, allowed: frozenset[str]) -> bool:

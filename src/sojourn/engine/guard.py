@@ -35,10 +35,14 @@ from pydantic_ai.toolsets import AbstractToolset
 
 from sojourn.engine.questions import ASKED_AGAIN
 from sojourn.engine.servers import tolerant
+from sojourn.engine.steps import UNKNOWN
 
 _log = logging.getLogger(__name__)
 
 NEEDS_OTHERS = "This call is to be done outside of the agent, which this version of Sojourn cannot do; it was not run."
+
+#: The key in a tool's metadata, with the value True, that marks a tool as one that may be run again.
+IDEMPOTENT = "idempotent"
 
 #: What a hook or a validator raises to steer the run, rather than because it broke.
 _STEERING = (
@@ -59,6 +63,8 @@ class Guard(AbstractCapability[Any]):
 
     #: The ids of calls that people have allowed.
     allowed: Collection[str] = frozenset()
+    #: The ids of calls that are run again.
+    repeated: Collection[str] = frozenset()
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set, init=False, repr=False)
 
     async def wrap_run(self, ctx: RunContext[Any], *, handler: WrapRunHandler) -> AgentRunResult[Any]:
@@ -106,6 +112,15 @@ class Guard(AbstractCapability[Any]):
     async def wrap_tool_validate(
         self, ctx: RunContext[Any], *, call: ToolCallPart, tool_def: ToolDefinition, args: Any, handler: Any
     ) -> dict[str, Any]:
+        repeated = call.tool_call_id in self.repeated
+        if repeated and not is_repeatable(tool_def):
+            raise ToolFailed(UNKNOWN)  # it was when it was called
+        checked = await self._validate(call, args, handler)
+        if repeated and tool_def.kind == "unapproved" and call.tool_call_id not in self.allowed:
+            raise ApprovalRequired  # it needed none when it was called
+        return checked
+
+    async def _validate(self, call: ToolCallPart, args: Any, handler: Any) -> dict[str, Any]:
         try:
             checked: dict[str, Any] = await handler(args)
         except Exception as error:
@@ -142,6 +157,11 @@ class Guard(AbstractCapability[Any]):
 
     def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any] | None:
         return toolset.visit_and_replace(tolerant)
+
+
+def is_repeatable(tool: ToolDefinition) -> bool:
+    """Whether the tool is marked as one that may be run again; what an MCP server says of its own tools is no mark."""
+    return tool.kind in ("function", "unapproved") and (tool.metadata or {}).get(IDEMPOTENT) is True
 
 
 def others_decide(capability: AbstractCapability[Any]) -> bool:

@@ -43,6 +43,8 @@ class PydanticAIHistory(History):
         self._call_ids: set[str] = set()
         #: The last response's calls, their results by place, and what else was said since.
         self._calls: list[ToolCallPart] = []
+        #: The places of those of them that may be run again after a crash.
+        self.repeatable: Sequence[int] = ()
         self._results: dict[int, ModelRequestPart] = {}
         self._others: list[ModelRequestPart] = []
 
@@ -94,6 +96,7 @@ class PydanticAIHistory(History):
             self._add(codec.load_prompt(entry))
         elif kind is EntryKind.MESSAGE:
             self._add_response(codec.load_response(entry))
+            self.repeatable = codec.load_repeatable(entry)
         elif kind is EntryKind.TOOL_RESULT:
             self._add_result(entry)
         elif kind is EntryKind.FEEDBACK:
@@ -143,6 +146,7 @@ class PydanticAIHistory(History):
 
     def _forget_response(self) -> None:
         self._calls, self._results, self._others = [], {}, []
+        self.repeatable = ()
 
 
 def calls_of(response: ModelResponse) -> list[ToolCallPart]:

@@ -24,12 +24,14 @@ CHANGED = "A person allowed this call with changed arguments: {arguments}"
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What people decided of the calls of the last response that have no result."""
+    """What is to become of the calls of the last response that have no result."""
 
     #: What pydantic-ai is told; None where nothing was to be decided.
     results: DeferredToolResults | None = None
-    #: The ids of the calls that were allowed.
+    #: The ids of the calls that people allowed.
     allowed: Collection[str] = frozenset()
+    #: The ids of the calls that are run again after they were cut off.
+    repeated: Collection[str] = frozenset()
     #: The arguments that people changed, JSON, by the call's place.
     changed: Mapping[int, str] = field(default_factory=dict)
 
@@ -39,16 +41,25 @@ class Verdicts:
         return part if changed is None or part.tool_kind is not None else _with_note(part, changed)
 
 
-def verdicts(calls: Sequence[ToolCallPart], unanswered: Collection[int], decided: Iterable[ApprovalRow]) -> Verdicts:
-    """The verdicts about the calls of a response that have no result."""
+def verdicts(
+    calls: Sequence[ToolCallPart],
+    unanswered: Collection[int],
+    decided: Iterable[ApprovalRow],
+    repeated: Iterable[int] = (),
+) -> Verdicts:
+    """The verdicts about the calls of a response that have no result, by people or because they are run again."""
     rows = [row for row in decided if row.index in unanswered]
-    if not rows:
+    again = [calls[index].tool_call_id for index in repeated if index in unanswered]
+    if not rows and not again:
         return Verdicts()
     ids = {row.index: calls[row.index].tool_call_id for row in rows}
+    approvals: dict[str, bool | ToolApproved | ToolDenied] = {call_id: ToolApproved() for call_id in again}
+    approvals.update({ids[row.index]: _verdict(row) for row in rows})
     return Verdicts(
-        DeferredToolResults(approvals={ids[row.index]: _verdict(row) for row in rows}),
-        frozenset(ids[row.index] for row in rows if row.status is ApprovalStatus.APPROVED),
-        {row.index: row.changed for row in rows if row.changed is not None and _is_changed(row)},
+        DeferredToolResults(approvals=approvals),
+        allowed=frozenset(ids[row.index] for row in rows if row.status is ApprovalStatus.APPROVED),
+        repeated=frozenset(again),
+        changed={row.index: row.changed for row in rows if row.changed is not None and _is_changed(row)},
     )
 
 

@@ -80,15 +80,21 @@ def make_call_ids_unique(response: ModelResponse, taken: Callable[[str], bool]) 
     response.parts = parts
 
 
-def responded(response: ModelResponse, is_gated: Callable[[ToolCallPart], bool]) -> ModelResponded:
+def responded(
+    response: ModelResponse,
+    is_gated: Callable[[ToolCallPart], bool],
+    is_repeatable: Callable[[ToolCallPart], bool],
+) -> ModelResponded:
     """The step that says what the model responded; not final."""
-    body, text = codec.dump_response(response)
+    calls = calls_of(response)
+    repeatable = [index for index, call in enumerate(calls) if is_repeatable(call)]
+    body, text = codec.dump_response(response, repeatable=repeatable)
     return ModelResponded(
         body=body,
         text=text,
         calls=[
             Call(index=index, tool=call.tool_name, digest=digest(call.args), gated=is_gated(call))
-            for index, call in enumerate(calls_of(response))
+            for index, call in enumerate(calls)
         ],
         model=model_of(response),
         usage=usage_of(response),

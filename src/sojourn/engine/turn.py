@@ -29,7 +29,7 @@ from pydantic_graph import End
 
 from sojourn.abc import Asking, FeedbackGiven, ModelResponded, RunFinished, RunPaused, Step, TextDelta, ToolFinished
 from sojourn.engine import codec
-from sojourn.engine.guard import others_decide
+from sojourn.engine.guard import is_repeatable, others_decide
 from sojourn.engine.history import PydanticAIHistory, calls_of
 from sojourn.engine.questions import Verdicts, asks_of
 from sojourn.engine.steps import (
@@ -108,6 +108,10 @@ class TurnDriver:
         self._node = await self._run.next(self._node)
         if self._decided.results is not None:
             self._response = self._node.model_response
+            for call_id in self._decided.repeated:
+                if call_id not in self._decided.allowed:
+                    # Run as a new one, and not as one that a person has allowed: it may still ask for that.
+                    self._node.tool_call_results[call_id] = None
             calls = self._history.calls
             self._open = {calls[index].tool_call_id: index for index in self._history.unanswered}
         elif isinstance(last, ModelResponse):
@@ -148,7 +152,7 @@ class TurnDriver:
         make_call_ids_unique(response, self._history.has_call)
         self._response = response
         self._open = {call.tool_call_id: index for index, call in enumerate(calls_of(response))}
-        return responded(response, self._is_gated)
+        return responded(response, self._is_gated, self._is_repeatable)
 
     def _is_gated(self, call: ToolCallPart) -> bool:
         """Whether it is certain that the call is not run before a person has allowed it."""
@@ -156,6 +160,10 @@ class TurnDriver:
             return False
         known = self._run.ctx.deps.tool_manager.get_tool_def(call.tool_name)
         return known is not None and known.kind == "unapproved"
+
+    def _is_repeatable(self, call: ToolCallPart) -> bool:
+        known = self._run.ctx.deps.tool_manager.get_tool_def(call.tool_name)
+        return known is not None and is_repeatable(known)
 
     def _new_response(self) -> ModelResponse | None:
         """The response that the last request brought; None where a hook asked for another request instead."""

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sojourn.abc import Ask, Entry, NewApproval, Verdict, approval_asked_body
+from sojourn.abc import ApprovalRow, Ask, Entry, NewApproval, Verdict, approval_asked_body
 from sojourn.errors import ApprovalDecided, InvalidInput
 from sojourn.records import Approval, ApprovalStatus, EntryKind, Remember
 from sojourn.sessions.checks import printable
@@ -31,6 +31,17 @@ def questions(core: Core, turn: int, seq: int, asks: Sequence[Ask]) -> tuple[lis
     expires = None if core.approval_timeout is None else now + core.approval_timeout
     new = [NewApproval(str(uuid.uuid4()), seq, ask.index, ask.tool, ask.arguments, ask.digest, expires) for ask in asks]
     return new, [Entry(0, EntryKind.APPROVAL_ASKED, turn, approval_asked_body(one, now)) for one in new]
+
+
+async def carried_out(core: Core, name: Name, turn: int, seq: int) -> list[ApprovalRow]:
+    """How people decided about the calls of the response `seq`, also about those that were started since."""
+    entries = await core.store.entries(*name, after=seq, kinds=frozenset({EntryKind.APPROVAL_DECIDED}))
+    found = [json.loads(entry.body) for entry in entries]
+    return [
+        ApprovalRow(user=name[0], session=name[1], turn=turn, **{**body, "status": ApprovalStatus(body["status"])})
+        for body in found
+        if body["seq"] == seq
+    ]
 
 
 async def decide(runtime: Runtime, name: Name, approval: str, verdict: Verdict) -> Approval:

@@ -82,6 +82,8 @@ class TurnRun(TurnWriter):
         self._work = work
         #: How people decided what this turn waited for.
         self._decided: Sequence[ApprovalRow] = work.decided if isinstance(work, Acquired) else ()
+        #: Calls that were cut off and are run again.
+        self._repeated: Sequence[Effect] = ()
 
     # -- the story
 
@@ -116,23 +118,33 @@ class TurnRun(TurnWriter):
                 return await self._failed(None, f"its process died {MAX_ATTEMPTS} times while it ran")
         self._attempt = self._turn.attempts + 1
         self._said = await self._said_before()
-        waiting = [effect for _, effect in sorted(self._open.items()) if self._is_of_turn(effect)]
-        entries, effects = self._closed_calls(but=waiting)
+        waiting = self._calls(EffectStatus.INTENDED)
+        self._repeated = self._repeatable()
+        entries, effects = self._closed_calls(but=[*waiting, *self._repeated])
         if not self._decided:
             entries.append(Entry(0, EntryKind.TURN_RESUMED, self.turn, f'{{"attempt":{self._attempt}}}'))
         # durable as started before it is run
         effects += self._allowed(waiting)
         await self._write(entries, effects, attempts=self._attempt)
-        if waiting:
-            self._response_seq = waiting[0].seq
+        if left := [*waiting, *self._repeated]:
+            self._response_seq = left[0].seq
         if waiting and not self._decided:  # its process died before anybody could be asked
             return await self._ask(waiting[0].seq, self._core.engine.asks(self._live.history, waiting))
+        if self._repeated:
+            self._decided = await approvals.carried_out(self._core, self._live.name, self.turn, self._response_seq)
         return None
 
-    def _is_of_turn(self, effect: Effect) -> bool:
-        """Whether the call waits for people, and this turn asked for it."""
+    def _calls(self, status: EffectStatus) -> list[Effect]:
+        """Calls of this turn without a result: those that wait for people, or those that were started."""
         opened = self._turn.opened_seq
-        return effect.status is EffectStatus.INTENDED and opened is not None and effect.seq > opened
+        calls = [effect for _, effect in sorted(self._open.items()) if effect.status is status]
+        return [effect for effect in calls if opened is not None and effect.seq > opened]
+
+    def _repeatable(self) -> Sequence[Effect]:
+        started = self._calls(EffectStatus.STARTED)
+        if not started or self._live.unreadable is not None:
+            return ()
+        return self._core.engine.repeatable(self._live.history, started)
 
     def _allowed(self, waiting: Sequence[Effect]) -> list[Effect]:
         places = {(row.seq, row.index) for row in self._decided if row.status is ApprovalStatus.APPROVED}
@@ -149,7 +161,7 @@ class TurnRun(TurnWriter):
             outcome = await self._play()
             if outcome is not Again.AGAIN:
                 return outcome
-            self._decided = ()  # every call has its result
+            self._decided = self._repeated = ()  # every call has its result
 
     async def _play(self) -> Reply | SojournError | Again | None:
         """One run of the engine; AGAIN where something was said into the turn that the next run has to tell."""
@@ -157,7 +169,8 @@ class TurnRun(TurnWriter):
         session = session_of(self._row)
         current.enter(session, self._state)
         settings = await self._settings()
-        run = Run(session, self.turn, self._attempt, self._live.history, self._decided, settings)
+        repeated = [call.index for call in self._repeated]
+        run = Run(session, self.turn, self._attempt, self._live.history, self._decided, settings, repeated)
         steps = self._core.engine.run(run)
         final: ModelResponded | None = None
         try:
