@@ -11,13 +11,16 @@ unexport PIP_PREFIX PIP_TARGET
 .DEFAULT_GOAL := help
 # A half-made venv must not pass for a whole one.
 .DELETE_ON_ERROR:
-.PHONY: help run test check acceptance bench docs coverage constraints clean
+.PHONY: help run serve test check acceptance bench docs coverage constraints clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/.installed-run ## Start the demo (ARGS="..." passes options)
 	$(BIN)/sojourn demo $(ARGS)
+
+serve: $(VENV)/.installed-run ## Serve the demo agent over HTTP (ARGS="agent.yml --port 8700")
+	$(BIN)/sojourn serve $(ARGS)
 
 test: $(TOOLS) ## Run the tests (PYTEST_ARGS="-k name" passes options)
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)

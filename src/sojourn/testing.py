@@ -161,7 +161,7 @@ class ScriptedEngine(Engine):
     def unknown(self, history: History, call: Effect) -> ToolFinished:
         if call.status is EffectStatus.INTENDED:
             return call_tool(call.index, call.tool, f"{call.tool} was not decided")
-        body = json.dumps({"format": "scripted", "tool": call.tool, "outcome": "unknown"})
+        body = json.dumps({"format": "scripted", "call": call.index, "tool": call.tool, "outcome": "unknown"})
         return ToolFinished(call.index, body, f"the outcome of {call.tool} is unknown")
 
     def interrupted(self, text: str) -> str:
@@ -178,6 +178,7 @@ class ScriptedEngine(Engine):
             role=Role.ASSISTANT if entry.kind is EntryKind.MESSAGE else Role.TOOL,
             text=entry.text,
             tool_calls=calls,
+            tool_call_id=f"call-{body['call']}" if "call" in body else None,
             tool_name=body.get("tool"),
             outcome=body.get("outcome"),
             created=from_ms(entry.created),
@@ -206,7 +207,7 @@ def pause(*calls: tuple[int, str], arguments: str = "{}") -> RunPaused:
 
 def call_tool(index: int, tool: str, result: str) -> ToolFinished:
     """A tool's result."""
-    body = json.dumps({"format": "scripted", "tool": tool, "outcome": "success"})
+    body = json.dumps({"format": "scripted", "call": index, "tool": tool, "outcome": "success"})
     return ToolFinished(index, body, result)
 
 

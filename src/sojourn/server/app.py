@@ -40,9 +40,9 @@ def make_app(runtime: Runtime, *, options: Options | None = None) -> FastAPI:
     app.state.service = Service(runtime, options)
     errors.install(app)
     for module in (sessions, messages, queue, approvals, llm, tools, transfer):
-        app.include_router(module.router, prefix="/api")
+        app.include_router(module.router)
     app.include_router(operation.router)
-    app.include_router(operation.api, prefix="/api")
+    app.include_router(operation.api)
     app.add_middleware(BodyLimit, options=options)
     app.add_middleware(Gate, options=options)
     app.add_middleware(
@@ -83,6 +83,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             schemas.pop(name, None)
         for operations in found["paths"].values():
             for described in operations.values():
-                described["responses"].pop("422", None)
+                if "HTTPValidationError" in str(described["responses"].get("422")):
+                    del described["responses"]["422"]
         app.openapi_schema = found
     return app.openapi_schema

@@ -7,6 +7,8 @@ import logging
 import time
 import traceback
 import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +16,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sojourn.server.errors import problem_of, response_of
 
 logger = logging.getLogger("sojourn.server")
+
+
+class JsonLines(logging.Formatter):
+    """Each record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See logging."""
+        told = getattr(record, "told", None) or {"message": record.getMessage()}
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"time": when, "level": record.levelname.lower(), "logger": record.name, **told}
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = record.exc_info[0].__name__
+        return json.dumps(line)
 
 
 class RequestLog:
@@ -45,10 +60,14 @@ class RequestLog:
             if not status:
                 await response_of(problem_of(error), scope)(scope, receive, sending)
         finally:
-            logger.info("%s", _line(scope, state, status, time.monotonic() - began))
+            _log(logging.INFO, _line(scope, state, status, time.monotonic() - began))
 
 
-def _line(scope: Scope, state: dict[str, Any], status: int, seconds: float) -> str:
+def _log(level: int, told: Mapping[str, Any]) -> None:
+    logger.log(level, "%s", json.dumps(told), extra={"told": told})
+
+
+def _line(scope: Scope, state: dict[str, Any], status: int, seconds: float) -> dict[str, Any]:
     route = getattr(scope.get("route"), "path", None)
     session = scope.get("path_params", {}).get("session_id") or state.get("session")
     told = {
@@ -64,11 +83,11 @@ def _line(scope: Scope, state: dict[str, Any], status: int, seconds: float) -> s
         "code": state.get("code"),
         "trace": state["trace_id"],
     }
-    return json.dumps({name: found for name, found in told.items() if found is not None})
+    return {name: found for name, found in told.items() if found is not None}
 
 
 def _report(error: Exception, trace: str) -> None:
     """Where it broke, without its words: they may quote what somebody said."""
     frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
     told = {"event": "internal_error", "error": type(error).__name__, "trace": trace, "frames": frames[-20:]}
-    logger.error("%s", json.dumps(told))
+    _log(logging.ERROR, told)

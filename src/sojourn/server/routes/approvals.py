@@ -15,7 +15,7 @@ from sojourn.server.routes.common import OptionalSession, may_fail, note
 from sojourn.server.service import Caller
 from sojourn.sessions.scope import Scope
 
-router = APIRouter(tags=["approvals"])
+router = APIRouter(prefix="/api", tags=["approvals"])
 
 #: Where a question's session is not named, it is looked for among this many.
 _LOOKED_THROUGH = 1000

@@ -11,7 +11,7 @@ from sojourn.server import bodies, wire
 from sojourn.server.routes.common import OptionalSession, SessionId, may_fail, note
 from sojourn.server.service import Caller, Serving
 
-router = APIRouter(tags=["llm"])
+router = APIRouter(prefix="/api", tags=["llm"])
 
 
 @router.get("/llm/current", response_model=wire.LlmAnswer, response_model_exclude_unset=True, responses=may_fail(404))

@@ -10,7 +10,7 @@ from sojourn.server.routes.common import may_fail
 from sojourn.server.service import Serving
 
 router = APIRouter(tags=["operation"])
-api = APIRouter(tags=["operation"])
+api = APIRouter(prefix="/api", tags=["operation"])
 
 
 @router.get(

@@ -14,7 +14,7 @@ from sojourn.server.pieces import history_stream
 from sojourn.server.routes.common import SessionId, may_fail, note
 from sojourn.server.service import Caller
 
-router = APIRouter(tags=["sessions"])
+router = APIRouter(prefix="/api", tags=["sessions"])
 
 #: How many sessions a page has unless another size is asked for.
 PAGE = 100

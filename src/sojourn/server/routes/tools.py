@@ -10,7 +10,7 @@ from sojourn.server import wire
 from sojourn.server.routes.common import may_fail
 from sojourn.server.service import Serving
 
-router = APIRouter(tags=["tools"])
+router = APIRouter(prefix="/api", tags=["tools"])
 
 
 @router.get("/tools", response_model=wire.ToolList, response_model_exclude_unset=True, responses=may_fail())

@@ -14,7 +14,7 @@ from sojourn.server import shapes, wire
 from sojourn.server.routes.common import SessionId, may_fail, note
 from sojourn.server.service import Caller
 
-router = APIRouter(tags=["sessions"])
+router = APIRouter(prefix="/api", tags=["sessions"])
 
 MEDIA_TYPE = "application/x-ndjson"
 
