@@ -93,6 +93,19 @@ def stored(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.iterdir() if path.name.startswith("chat.db"))
 
 
+async def test_a_login_in_the_address_is_neither_stored_nor_shown(tmp_path: Path, wire: Wire) -> None:
+    url = wire.url.replace("://", "://somebody:pa55-word@") + "?key=qu3ry"
+    async with Sojourn.from_file(agent_file(tmp_path, url)) as runtime:
+        assert (await runtime.send("s", "hi")).text.strip() == "done"
+        found = await runtime.switch_model("s", {"model": "other", "baseURL": url})
+        assert "***@127.0.0.1" in found["baseURL"]
+        await runtime.send("s", "hi")
+        with pytest.raises(InvalidInput) as refused:
+            await runtime.switch_model("s", {"model": "other", "baseURL": f"{url}4"})
+    told = f"{found} {refused.value}".encode() + stored(tmp_path)
+    assert not [secret for secret in (b"pa55-word", b"qu3ry", SECRET.encode()) if secret in told]
+
+
 async def test_a_model_that_the_agent_no_longer_allows_fails_the_turn_and_says_so(tmp_path: Path, wire: Wire) -> None:
     keys = {"keys": {"openai": "k"}}
     async with Sojourn.from_file(agent_file(tmp_path, wire.url, sojourn=keys)) as runtime:

@@ -35,6 +35,7 @@ from typing_extensions import TypedDict  # pydantic reads no other before Python
 
 from sojourn.abc import Entry
 from sojourn.clock import from_ms
+from sojourn.config.wording import masked_text
 
 #: The name of the format and the version that wrote it: a reader older than a message's parts cannot read them.
 FORMAT = f"pydantic-ai/{_version}"
@@ -66,7 +67,9 @@ def dump_response(response: ModelResponse, *, repeatable: Sequence[int] = ()) ->
     """A MESSAGE entry's body and text; `repeatable` are the places of calls that may be run again."""
     texts = [part.content for part in response.parts if isinstance(part, TextPart)]
     parts = [dataclasses.replace(part, content="") if isinstance(part, TextPart) else part for part in response.parts]
-    bare = dataclasses.replace(response, parts=parts)
+    # The address as it was configured: a login or a key may be in it.
+    url = None if response.provider_url is None else masked_text(response.provider_url)
+    bare = dataclasses.replace(response, parts=parts, provider_url=url)
     body: _Body = {"format": FORMAT, "texts": [len(text) for text in texts], "message": bare}
     if repeatable:
         body["repeatable"] = list(repeatable)
