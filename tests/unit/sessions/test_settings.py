@@ -106,3 +106,15 @@ async def test_a_fork_has_them_and_a_reset_keeps_them(place: Place) -> None:
         assert (await runtime.send("fork", "hi")).text == "its own: kind"
         await runtime.delete("s")
         assert (await runtime.send("s", "hi")).text == "its own: "
+
+
+async def test_a_session_that_was_deleted_elsewhere_and_created_anew_inherits_none(tmp_path: Path) -> None:
+    place = Place("sqlite", tmp_path)
+    async with place.runtime() as one, place.runtime() as other:
+        await one.send("s", "hi")
+        await one.contribute("s", "a", "kind")
+        assert (await one.send("s", "hi")).text == "its own: kind"
+        await other.delete("s")
+        await other.create("s")
+        await other.contribute("s", "b", "brief")
+        assert (await one.send("s", "hi")).text == "its own: brief"
