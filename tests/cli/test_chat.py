@@ -30,7 +30,7 @@ class Script(Screen):
 
     def __init__(self, lines: Sequence[str], answers: Sequence[str] = ()) -> None:
         super().__init__()
-        self._lines, self._answers = list(lines), list(answers)
+        self.rest, self._answers = list(lines), list(answers)
         self.shown: list[str] = []
         self._pieces = ""
         self._news = asyncio.Event()
@@ -38,9 +38,9 @@ class Script(Screen):
 
     async def read(self) -> str:
         await asyncio.sleep(0)
-        if not self._lines:
+        if not self.rest:
             raise EOFError
-        return self._lines.pop(0)
+        return self.rest.pop(0)
 
     async def saw(self, text: str) -> None:
         async with asyncio.timeout(30):

@@ -189,8 +189,8 @@ class Chat:
         self._greet(found)
         attending = self._attending = asyncio.create_task(self._attend(found), name="sojourn-chat-start")
         try:
-            if found.session is not None and found.session.status in BUSY:
-                await attending
+            if found.session is not None and found.session.status in {*BUSY, SessionStatus.WAITING}:
+                await attending  # what is asked comes first
                 await self._catch_up()
             while True:
                 await self._hear()
@@ -225,7 +225,7 @@ class Chat:
     async def _attend(self, found: Found) -> None:
         """Show what happens in the session from now on."""
         conversation = Conversation(await self.ready(), self.screen, found.id)
-        await conversation.watch(found.last)
+        await conversation.watch(found.last, found.ends)
         self._conversation = conversation
         await self._refresh()
         if found.session is not None and found.session.status is SessionStatus.HELD:

@@ -23,15 +23,20 @@ async def put(chat: Chat, conversation: Conversation, open_: Sequence[Approval],
     chat.screen.question(question, count - len(open_) + 1, count)
     try:
         line = await chat.line_or(settled)
+        over = settled.done()
     finally:
         settled.cancel()
         await asyncio.gather(settled, return_exceptions=True)
         chat.screen.no_question()
+    if not over:
+        if line is not None and line.strip():
+            await _judge(chat, conversation, question, line)
+        return
+    chat.vanished = True
     if line is None:
-        chat.vanished = True
         await _go_on(chat, conversation, question)
     elif line.strip():
-        await _judge(chat, conversation, question, line)
+        await chat.obey_or_say(line)
 
 
 async def obey(chat: Chat, conversation: Conversation, decision: Named) -> None:

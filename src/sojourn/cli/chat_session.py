@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import aclosing, suppress
 
 from sojourn.cli.chat_screen import Screen
@@ -61,8 +61,9 @@ class Conversation:
         """Whether something was typed that did not become a turn yet."""
         return bool(self._typed)
 
-    async def watch(self, after: int) -> None:
-        """Show what comes behind this log number; nothing where there is no session yet."""
+    async def watch(self, after: int, told: Collection[int] = ()) -> None:
+        """Show what comes behind this log number, but of turns whose end was told; nothing where is no session yet."""
+        self._ended.update(told)
         with suppress(SessionNotFound):
             # what came up before that number is not seen again
             self._asked.update(one.id for one in await self._scope.approvals(self.id))
@@ -193,6 +194,8 @@ class Conversation:
 
     def _take(self, event: Event) -> None:
         own = False
+        if event.turn in self._ended:
+            return
         if event.kind is EventKind.TURN_OPENED and event.text in self._typed:
             self._typed.remove(event.text)
             self._turn, own = event.turn, True
