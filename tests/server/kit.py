@@ -44,11 +44,12 @@ async def served(
     *,
     options: Options | None = None,
     headers: dict[str, str] | None = None,
+    runtime: Sojourn | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
     """A server on a free port, with a scripted agent."""
     engine = script if isinstance(script, Engine) else ScriptedEngine(script)
-    runtime = Sojourn(engine, **{"storage": "memory:", **settings})
+    runtime = runtime or Sojourn(engine, **{"storage": "memory:", **settings})
     await runtime.open()
     app = make_app(runtime, options=options)
     listening = listen("127.0.0.1", 0)

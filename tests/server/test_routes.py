@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ from tests.server.scripts import Door, asking, tool_turn
 from tests.server.shapes import ANSWER, APPROVAL, HISTORY, QUEUED, SESSION, SESSION_DETAIL, SESSION_LOADED, check
 
 
-async def get(server: Served, path: str, **more: object) -> object:
-    answer = await server.client.get(path, **more)  # type: ignore[arg-type]
+async def get(server: Served, path: str, **more: Any) -> Any:
+    answer = await server.client.get(path, **more)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -47,10 +48,10 @@ async def test_sessions_are_listed_newest_first_page_by_page_and_found_by_words(
         for name in ("a", "b", "c"):
             await ask(server, f"apple {name}", name)
         first = await get(server, "/api/sessions", params={"limit": 2})
-        rest = await get(server, "/api/sessions", params={"limit": 2, "after": first["next"]})  # type: ignore[index]
+        rest = await get(server, "/api/sessions", params={"limit": 2, "after": first["next"]})
         found = await get(server, "/api/sessions", params={"q": "apple b"})
     check(first, {"sessions": [SESSION], "next": (str, type(None))})
-    ids = [[one["id"] for one in page["sessions"]] for page in (first, rest, found)]  # type: ignore[index]
+    ids = [[one["id"] for one in page["sessions"]] for page in (first, rest, found)]
     assert ids == [["c", "b"], ["a"], ["b"]]
 
 
@@ -61,8 +62,8 @@ async def test_what_is_known_of_a_session() -> None:
         loaded = await get(server, "/api/sessions/s/load")
     check(detail, {"session": SESSION_DETAIL})
     check(loaded, {"session": SESSION_LOADED})
-    assert detail["session"]["history"] == detail["session"]["messageCount"] == 2  # type: ignore[index]
-    assert loaded["session"]["isBusy"] is False  # type: ignore[index]
+    assert detail["session"]["history"] == detail["session"]["messageCount"] == 2
+    assert loaded["session"]["isBusy"] is False
 
 
 async def test_a_session_has_an_etag_that_saves_reading_and_guards_writing() -> None:
@@ -86,11 +87,11 @@ async def test_history_is_all_or_a_window_of_it() -> None:
         await ask(server)
         whole = await get(server, "/api/sessions/s/history")
         window = await get(server, "/api/sessions/s/history", params={"limit": 2})
-        older = await get(server, "/api/sessions/s/history", params={"limit": 2, "before": window["before"]})  # type: ignore[index]
+        older = await get(server, "/api/sessions/s/history", params={"limit": 2, "before": window["before"]})
     check(whole, HISTORY)
-    assert [one["role"] for one in whole["history"]] == ["user", "assistant", "tool", "assistant"]  # type: ignore[index]
-    assert older["history"] + window["history"] == whole["history"]  # type: ignore[index]
-    tool = whole["history"][2]  # type: ignore[index]
+    assert [one["role"] for one in whole["history"]] == ["user", "assistant", "tool", "assistant"]
+    assert older["history"] + window["history"] == whole["history"]
+    tool = whole["history"][2]
     assert (tool["name"], tool["toolCallId"], tool["success"]) == ("search", "call-0", True)
 
 
@@ -102,16 +103,16 @@ async def test_a_long_history_comes_in_pieces_and_is_the_same() -> None:
         window = await get(server, "/api/sessions/s/history", params={"limit": 110})
     check(whole, HISTORY)
     check(window, HISTORY)
-    assert [one["content"] for one in whole["history"][::2]] == [f"number {n}" for n in range(60)]  # type: ignore[index]
-    assert window["history"] == whole["history"][10:]  # type: ignore[index]
-    assert window["before"] == whole["history"][10]["seq"]  # type: ignore[index]
+    assert [one["content"] for one in whole["history"][::2]] == [f"number {n}" for n in range(60)]
+    assert window["history"] == whole["history"][10:]
+    assert window["before"] == whole["history"][10]["seq"]
 
 
 async def test_a_session_is_forked_at_a_turn() -> None:
     async with served() as server:
         await ask(server, "one")
         await ask(server, "two")
-        history = (await get(server, "/api/sessions/s/history"))["history"]  # type: ignore[index]
+        history = (await get(server, "/api/sessions/s/history"))["history"]
         whole = await server.client.post("/api/sessions/s/fork")
         part = await server.client.post(
             "/api/sessions/s/fork", json={"at": history[1]["seq"], "sessionId": "child", "title": "Half"}
@@ -122,7 +123,7 @@ async def test_a_session_is_forked_at_a_turn() -> None:
     check(whole.json(), {"session": SESSION})
     assert whole.json()["session"]["title"] == "Fork: one"
     assert part.json()["session"]["parentSessionId"] == "s"
-    assert [one["content"] for one in child["history"]] == ["one", "you said: one"]  # type: ignore[index]
+    assert [one["content"] for one in child["history"]] == ["one", "you said: one"]
     assert (wrong.status_code, wrong.json()["code"]) == (400, "fork_point_invalid")
 
 
@@ -176,7 +177,7 @@ async def test_state_is_read_and_replaced() -> None:
 async def test_turns_are_listed_and_shown() -> None:
     async with served() as server:
         await ask(server)
-        turns = (await get(server, "/api/sessions/s/turns"))["turns"]  # type: ignore[index]
+        turns = (await get(server, "/api/sessions/s/turns"))["turns"]
         assert await get(server, "/api/sessions/s/turns/1") == turns[0]
         unknown = await server.client.get("/api/sessions/s/turns/7")
     assert (turns[0]["status"], turns[0]["attempts"]) == ("completed", 1)
@@ -193,7 +194,7 @@ async def test_held_turns_are_resumed_and_discarded() -> None:
         held = await becomes(server, "held")
         line = await get(server, "/api/follow-up/s")
         assert held["status"] == "held"
-        assert [one["held"] for one in line["messages"]] == [True]  # type: ignore[index]
+        assert [one["held"] for one in line["messages"]] == [True]
         resumed = await server.client.post("/api/sessions/s/resume")
         await becomes(server, "idle")
         nothing = await server.client.post("/api/sessions/s/discard")
@@ -208,7 +209,7 @@ async def test_an_export_can_be_imported_under_another_id() -> None:
         back = await server.client.post("/api/sessions/import", content=out.content, params={"sessionId": "t"})
         twice = await server.client.post("/api/sessions/import", content=out.content, params={"sessionId": "t"})
         broken = await server.client.post("/api/sessions/import", content=b"\xff\n")
-        one, other = [(await get(server, f"/api/sessions/{id}/history"))["history"] for id in "st"]  # type: ignore[index]
+        one, other = [(await get(server, f"/api/sessions/{name}/history"))["history"] for name in "st"]
     assert out.headers["content-type"] == "application/x-ndjson"
     assert json.loads(out.text.splitlines()[0])["id"] == "s"
     assert (back.status_code, back.json()["session"]["id"]) == (201, "t")
@@ -228,7 +229,7 @@ async def test_a_message_is_accepted_when_it_is_durable_and_runs() -> None:
         assert answer.json() == {"accepted": True, "sessionId": "s", "turn": 1}
         await becomes(server, "idle")
         history = await get(server, "/api/sessions/s/history")
-    assert history["history"][0]["content"] == [{"type": "text", "text": "hello"}]  # type: ignore[index]
+    assert history["history"][0]["content"] == [{"type": "text", "text": "hello"}]
 
 
 @pytest.mark.parametrize("path", ["message", "message-sync"])
@@ -241,7 +242,7 @@ async def test_the_same_key_never_runs_twice(path: str) -> None:
             for text in ("hello", "hello", "other")
         ]
         await becomes(server, "idle")
-        turns = (await get(server, "/api/sessions/s/turns"))["turns"]  # type: ignore[index]
+        turns = (await get(server, "/api/sessions/s/turns"))["turns"]
     assert sent[0].json() == sent[1].json()
     assert (sent[2].status_code, sent[2].json()["code"]) == (422, "idempotency_conflict")
     assert [turn["key"] for turn in turns] == ["k"]
@@ -260,8 +261,8 @@ async def test_what_is_in_line_is_listed_and_taken_out(line: str) -> None:
         assert [one.status_code for one in put] == [201] * 3
         found = await get(server, f"/api/{line}/s")
         check(found, {"messages": [QUEUED], "count": int})
-        assert [one["content"][0]["text"] for one in found["messages"]] == ["a", "b", "c"]  # type: ignore[index]
-        assert [one["id"] for one in found["messages"]] == [one.json()["id"] for one in put]  # type: ignore[index]
+        assert [one["content"][0]["text"] for one in found["messages"]] == ["a", "b", "c"]
+        assert [one["id"] for one in found["messages"]] == [one.json()["id"] for one in put]
         one = await server.client.delete(f"/api/{line}/s/{put[0].json()['id']}")
         assert one.json() == {"removed": True, "id": put[0].json()["id"]}
         again = await server.client.delete(f"/api/{line}/s/{put[0].json()['id']}")
@@ -294,19 +295,19 @@ async def test_questions_are_listed_decided_and_remembered() -> None:
         listed = await get(server, "/api/approvals", params={"sessionId": "s"})
         check(listed, {"ok": bool, "approvals": [APPROVAL]})
         assert waiting["finishReason"] == "waiting"
-        assert waiting["approvals"] == listed["approvals"] == (await get(server, "/api/approvals"))["approvals"]  # type: ignore[index]
-        id = listed["approvals"][0]["approvalId"]  # type: ignore[index]
-        yes = await server.client.post(f"/api/approvals/{id}", json={"status": "approved", "rememberChoice": True})
-        same = await server.client.post(f"/api/approvals/{id}", json={"status": "approved", "rememberChoice": True})
-        no = await server.client.post(f"/api/approvals/{id}", json={"status": "denied"})
+        assert waiting["approvals"] == listed["approvals"] == (await get(server, "/api/approvals"))["approvals"]
+        name = listed["approvals"][0]["approvalId"]
+        yes = await server.client.post(f"/api/approvals/{name}", json={"status": "approved", "rememberChoice": True})
+        same = await server.client.post(f"/api/approvals/{name}", json={"status": "approved", "rememberChoice": True})
+        no = await server.client.post(f"/api/approvals/{name}", json={"status": "denied"})
         await becomes(server, "idle")
         decided = await get(server, "/api/approvals", params={"pending": False})
-        remembered = (await get(server, "/api/remembered-approvals", params={"sessionId": "s"}))["remembered"]  # type: ignore[index]
+        remembered = (await get(server, "/api/remembered-approvals", params={"sessionId": "s"}))["remembered"]
         forgotten = await server.client.delete(f"/api/remembered-approvals/{remembered[0]['id']}")
         again = await server.client.delete(f"/api/remembered-approvals/{remembered[0]['id']}")
     assert (yes.status_code, same.status_code) == (200, 200)
     assert (no.status_code, no.json()["code"]) == (409, "approval_decided")
-    assert decided["approvals"][0]["status"] == "approved"  # type: ignore[index]
+    assert decided["approvals"][0]["status"] == "approved"
     assert (remembered[0]["toolName"], remembered[0]["sessionId"]) == ("send_mail", "s")
     assert forgotten.status_code == 200
     assert again.json()["code"] == "remembered_not_found"
@@ -326,8 +327,8 @@ async def test_questions_are_listed_decided_and_remembered() -> None:
 async def test_a_decision_that_contradicts_itself_is_refused(body: dict[str, object]) -> None:
     async with served(asking) as server:
         await ask(server, "mail her")
-        id = (await get(server, "/api/approvals"))["approvals"][0]["approvalId"]  # type: ignore[index]
-        answer = await server.client.post(f"/api/approvals/{id}", json=body)
+        name = (await get(server, "/api/approvals"))["approvals"][0]["approvalId"]
+        answer = await server.client.post(f"/api/approvals/{name}", json=body)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
 
 
@@ -351,7 +352,7 @@ async def test_the_model_is_told_and_only_a_sessions_is_switched() -> None:
         back = await server.client.post("/api/llm/switch", json={"sessionId": "s"})
         other = await server.client.post("/api/llm/switch", json={"sessionId": "s", "provider": "x", "model": "y"})
     assert current == {"config": {"model": "unknown"}, "routing": {"viaDexto": False}}
-    assert of_session["sessionId"] == "s"  # type: ignore[index]
+    assert of_session["sessionId"] == "s"
     assert (agents.status_code, agents.json()["code"]) == (400, "invalid_input")
     assert back.json() == {"config": {"model": "unknown"}, "sessionId": "s"}
     assert (other.status_code, other.json()["code"]) == (400, "agent_unsupported")
@@ -380,7 +381,7 @@ async def test_tools_greeting_statistics_health_and_readiness() -> None:
         statistics = await get(server, "/api/statistics")
         health = await server.client.get("/health")
         assert await get(server, "/ready") == {"ready": True}
-    assert (statistics["live"], statistics["maxSessions"]) == (1, 100)  # type: ignore[index]
+    assert (statistics["live"], statistics["maxSessions"]) == (1, 100)
     assert (health.text, health.headers["content-type"]) == ("OK", "text/plain; charset=utf-8")
 
 
@@ -388,10 +389,8 @@ async def test_every_operation_is_described_with_examples_and_our_errors() -> No
     async with served() as server:
         found = await get(server, "/openapi.json")
         assert await get(server, "/openapi.json") == make_app(server.runtime).openapi()
-    schemas = found["components"]["schemas"]  # type: ignore[index]
-    operations = [
-        (path, method, told) for path, methods in found["paths"].items() for method, told in methods.items()  # type: ignore[index]
-    ]
+    schemas = found["components"]["schemas"]
+    operations = [(path, method, told) for path, methods in found["paths"].items() for method, told in methods.items()]
     assert len(operations) > 40
     assert len({told["operationId"] for *_, told in operations}) == len(operations)
     for path, method, told in operations:

@@ -14,12 +14,13 @@ from pydantic_ai.capabilities import AbstractCapability, ReinjectSystemPrompt
 from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.run import AgentRun
 
-from sojourn.abc import Ask, DepsFactory, Engine, Entry, History, ModelResponded, Run, Step, ToolFinished
+from sojourn.abc import Ask, DepsFactory, Engine, Entry, History, ModelResponded, Run, Step, ToolFinished, ToolSeen
 from sojourn.clock import Clock, SystemClock
 from sojourn.engine import codec
 from sojourn.engine.choices import Choice, told_model
 from sojourn.engine.guard import Guard
 from sojourn.engine.history import PydanticAIHistory
+from sojourn.engine.listing import tools_of
 from sojourn.engine.prompts import own_pieces, put_together
 from sojourn.engine.questions import Verdicts, asks_of, verdicts
 from sojourn.engine.retrying import RequestFailed, Retries
@@ -168,6 +169,9 @@ class PydanticAIEngine(Engine):
 
     def message(self, entry: Entry) -> Message | None:
         return shown(entry)
+
+    async def tools(self) -> Sequence[ToolSeen]:
+        return await tools_of(self._agent)
 
     async def _make_deps(self, session: Session) -> Any:
         if self._deps is None:

@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from sojourn.errors import RuntimeClosed
 from sojourn.server import errors
 from sojourn.server.auth import LOCAL_ORIGIN, Gate
-from sojourn.server.limits import BodyLimit
+from sojourn.server.limits import Limits
 from sojourn.server.logs import RequestLog
 from sojourn.server.routes import approvals, llm, messages, operation, queue, sessions, tools, transfer
 from sojourn.server.service import Options, Service
@@ -43,7 +43,7 @@ def make_app(runtime: Runtime, *, options: Options | None = None) -> FastAPI:
         app.include_router(module.router)
     app.include_router(operation.router)
     app.include_router(operation.api)
-    app.add_middleware(BodyLimit, options=options)
+    app.add_middleware(Limits, options=options)
     app.add_middleware(Gate, options=options)
     app.add_middleware(
         CORSMiddleware,
@@ -83,7 +83,15 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             schemas.pop(name, None)
         for operations in found["paths"].values():
             for described in operations.values():
-                if "HTTPValidationError" in str(described["responses"].get("422")):
-                    del described["responses"]["422"]
+                _describe_errors(described["responses"])
         app.openapi_schema = found
     return app.openapi_schema
+
+
+def _describe_errors(responses: dict[str, Any]) -> None:
+    """Errors are JSON, also where a route's answers are not."""
+    if "HTTPValidationError" in str(responses.get("422")):
+        del responses["422"]
+    for status, told in responses.items():
+        if status >= "400" and (content := told.get("content")):
+            told["content"] = {"application/json": next(iter(content.values()))}

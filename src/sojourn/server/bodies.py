@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from sojourn.records import BusyPolicy, Remember
+from sojourn.server import described
+from sojourn.server.described import (
+    By,
+    Contributing,
+    ContributorId,
+    Flag,
+    Number,
+    Priority,
+    SessionIdText,
+    TitleText,
+)
 
 
 def _example(example: dict[str, Any], *, strict: bool = False) -> ConfigDict:
@@ -20,15 +31,15 @@ def _example(example: dict[str, Any], *, strict: bool = False) -> ConfigDict:
 
 
 #: A text, or parts: {"type": "text", …}, {"type": "image", …}, {"type": "file", …}.
-Said = Annotated[str | list[dict[str, Any]], Field(description="a text, or a list of text, image and file parts")]
+Said = Annotated[str | list[dict[str, Any]], WithJsonSchema(described.CONTENT)]
 
 
 class NewSession(BaseModel):
     """Begin a session; without an id it gets one."""
 
     model_config = _example({"sessionId": "support-42", "title": "Support"})
-    session_id: str | None = None
-    title: str | None = None
+    session_id: SessionIdText | None = None
+    title: TitleText | None = None
 
 
 class NewMessage(BaseModel):
@@ -36,7 +47,7 @@ class NewMessage(BaseModel):
 
     model_config = _example({"content": "My favourite colour is teal.", "sessionId": "support-42"})
     content: Said
-    session_id: str
+    session_id: SessionIdText
     busy: BusyPolicy | None = None
 
 
@@ -44,38 +55,38 @@ class Rename(BaseModel):
     """Give a session another title."""
 
     model_config = _example({"title": "Colours"})
-    title: Annotated[str, Field(min_length=1, max_length=200)]
+    title: TitleText
 
 
 class SessionName(BaseModel):
     """Which session."""
 
     model_config = _example({"sessionId": "support-42"})
-    session_id: str
+    session_id: SessionIdText
 
 
 class Fork(BaseModel):
     """Begin a session with the history of another one, up to the turn whose last message is `at`."""
 
     model_config = _example({"at": 3, "sessionId": "support-43"})
-    at: int | None = None
-    session_id: str | None = None
-    title: str | None = None
+    at: Number | None = None
+    session_id: SessionIdText | None = None
+    title: TitleText | None = None
 
 
 class Cancel(BaseModel):
     """Cancel a turn (the one that runs, unless another is named), and with `clearQueue` what is in line."""
 
     model_config = _example({"clearQueue": False}, strict=True)
-    clear_queue: bool = False
-    turn: int | None = None
+    clear_queue: Flag = False
+    turn: Number | None = None
 
 
 class Discard(BaseModel):
     """Drop held turns, or one of them."""
 
     model_config = _example({"turn": 4})
-    turn: int | None = None
+    turn: Number | None = None
 
 
 class State(BaseModel):
@@ -99,14 +110,14 @@ class Decision(BaseModel):
     model_config = _example({"status": "approved", "rememberChoice": False}, strict=True)
     status: Literal["approved", "denied", "cancelled"]
     form_data: dict[str, Any] | None = None
-    remember_choice: bool | None = None
+    remember_choice: Flag | None = None
     reason: str | None = None
     message: str | None = None
     #: Ours: which session the question is of, changed arguments, for what else the yes holds, who decided.
-    session_id: str | None = None
+    session_id: SessionIdText | None = None
     arguments: dict[str, Any] | None = None
     remember: Remember | None = None
-    by: str | None = None
+    by: By | None = None
 
 
 class SwitchLlm(BaseModel):
@@ -118,14 +129,14 @@ class SwitchLlm(BaseModel):
         extra="allow",
         json_schema_extra={"example": {"provider": "openai", "model": "gpt-5-mini", "sessionId": "support-42"}},
     )
-    session_id: str | None = None
+    session_id: SessionIdText | None = None
 
 
 class NewContributor(BaseModel):
     """A piece of a session's system prompt; without content, or not enabled, it is removed."""
 
     model_config = _example({"id": "tone", "content": "Be brief.", "priority": 45}, strict=True)
-    id: str
-    priority: int = 45
-    enabled: bool = True
-    content: str | None = None
+    id: ContributorId
+    priority: Priority = 45
+    enabled: Flag = True
+    content: Contributing | None = None

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from sojourn.errors import InvalidInput, SessionLimitExceeded, SojournError
 
@@ -60,6 +61,7 @@ KINDS: dict[str, Kind] = {
     **_kinds(413, "user", request="body_too_large content_too_large"),
     **_kinds(415, "user", request="unsupported_media_type"),
     **_kinds(422, "conflict", session="idempotency_conflict"),
+    **_kinds(431, "user", request="headers_too_large"),
     **_kinds(429, "rate_limit", queue="inbox_full"),
     **_kinds(
         500, "system",
@@ -116,7 +118,8 @@ class Problem:
 def problem_of(error: BaseException) -> Problem:
     """What a client may know of an error; of one that nobody expected nothing."""
     if isinstance(error, Refused):
-        return Problem(error.refused, str(error), error.context, {})
+        headers = {"www-authenticate": "Bearer"} if error.refused == "unauthorized" else {}
+        return Problem(error.refused, str(error), error.context, headers)
     if isinstance(error, SojournError) and error.code in KINDS:
         known = {_NAMES.get(name, name): found for name in _CONTEXT if (found := _plain(error, name)) is not None}
         if isinstance(error, InvalidInput):
@@ -173,12 +176,23 @@ def install(app: FastAPI) -> None:
         status = error.status_code if isinstance(error, HTTPException) else 500
         detail = str(error.detail) if isinstance(error, HTTPException) else ""
         headers = (error.headers or {}) if isinstance(error, HTTPException) else {}
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": ", ".join(_allowed(app, request.scope))}
         problem = _http(status, detail, headers, request.scope)
         return response_of(problem, request.scope)
 
     app.add_exception_handler(SojournError, ours)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
+
+
+def _allowed(app: FastAPI, scope: Mapping[str, Any]) -> list[str]:
+    """The methods that the path has, over all its routes."""
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.router.routes)
+    ]
 
 
 def _http(status: int, detail: str, headers: Mapping[str, str], scope: Mapping[str, Any]) -> Problem:

@@ -11,8 +11,8 @@ from sojourn.server.errors import Problem, response_of
 from sojourn.server.service import Options
 
 
-class BodyLimit:
-    """Refuses a body that is too large before it is read, and one that stops coming."""
+class Limits:
+    """Refuses headers and a body that are too large, before they are read, and a body that stops coming."""
 
     def __init__(self, app: ASGIApp, options: Options) -> None:
         self._app, self._options = app, options
@@ -21,6 +21,10 @@ class BodyLimit:
         """See ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > self._options.max_headers:
+            sentence = f"the headers have more than {self._options.max_headers:,} bytes, as many as are taken"
+            await response_of(Problem("headers_too_large", sentence, {}, {}), scope)(scope, receive, send)
             return
         if _announced(scope) > self._options.max_body:
             problem = Problem("body_too_large", self._too_large(), {"limit": self._options.max_body}, {})

@@ -24,6 +24,8 @@ class Options:
     local_only: bool = False
     #: The largest body of a request, bytes.
     max_body: int = 10 * 1024 * 1024
+    #: The largest headers, bytes.
+    max_headers: int = 32 * 1024
     #: How long a request's body may stop coming, seconds.
     body_timeout: float = 30.0
     #: How often a silent stream says that it is alive, seconds.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 
 from sojourn.errors import ApprovalNotFound, InvalidInput
 from sojourn.records import Approval, Remember
 from sojourn.server import bodies, shapes, wire
 from sojourn.server.calls import Calls
 from sojourn.server.errors import Refused
-from sojourn.server.routes.common import OptionalSession, may_fail, note
+from sojourn.server.routes.common import MadeId, OptionalSession, may_fail, note
 from sojourn.server.service import Caller
 from sojourn.sessions.scope import Scope
 
@@ -41,7 +41,7 @@ async def list_approvals(
 
 @router.post("/approvals/{approval_id}", response_model=wire.ApprovalAnswer, responses=may_fail(404, 409))
 async def decide(
-    approval_id: Annotated[str, Path(max_length=128)],
+    approval_id: MadeId,
     body: bodies.Decision,
     request: Request,
     caller: Caller,
@@ -68,7 +68,7 @@ async def list_remembered(caller: Caller, session: OptionalSession = None) -> wi
 
 
 @router.delete("/remembered-approvals/{remembered_id}", response_model=wire.RemovedAnswer, responses=may_fail(404))
-async def forget(remembered_id: Annotated[str, Path(max_length=128)], caller: Caller) -> wire.RemovedAnswer:
+async def forget(remembered_id: MadeId, caller: Caller) -> wire.RemovedAnswer:
     """Ask again from now on."""
     if not await caller.forget(remembered_id):
         raise Refused("remembered_not_found", "nothing is remembered by this id")

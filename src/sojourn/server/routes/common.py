@@ -5,17 +5,31 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Header, Path, Query, Request
+from pydantic import WithJsonSchema
 
-from sojourn.server import wire
+from sojourn.server import described, wire
 
-SessionId = Annotated[str, Path(description="1 to 128 of letters, digits and `._:@-`", examples=["support-42"])]
-OptionalSession = Annotated[str | None, Query(alias="sessionId", examples=["support-42"])]
+SessionId = Annotated[
+    str,
+    Path(
+        description="1 to 128 of letters, digits and `._:@-`",
+        examples=["support-42"],
+        json_schema_extra=described.SESSION_ID,
+    ),
+]
+OptionalSession = Annotated[
+    str | None, WithJsonSchema(described.SESSION_ID), Query(alias="sessionId", examples=["support-42"])
+]
+MadeId = Annotated[str, WithJsonSchema(described.MADE_ID), Path(max_length=128)]
 Key = Annotated[
     str | None,
+    WithJsonSchema(described.KEY),
     Header(alias="Idempotency-Key", description="the same key with the same content never runs twice"),
 ]
 LastEvent = Annotated[
-    str | None, Header(alias="Last-Event-ID", description="an event's id: what follows it is sent again")
+    str | None,
+    WithJsonSchema(described.EVENT_ID),
+    Header(alias="Last-Event-ID", description="an event's id: what follows it is sent again"),
 ]
 
 _TOLD = {

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from sojourn.server import bodies, shapes, wire
+from sojourn.server import bodies, described, shapes, wire
 from sojourn.server.calls import Calls
 from sojourn.server.routes.common import Key, LastEvent, SessionId, may_fail, note
 from sojourn.server.service import Caller, Serving
@@ -21,7 +21,7 @@ _STREAM = {
         "description": "the events, as server-sent events",
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
+                "schema": described.EVENT,
                 "example": 'id: 1\nevent: llm:thinking\ndata: {"name":"llm:thinking","sessionId":"support-42"}\n\n',
             }
         },

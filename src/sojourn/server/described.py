@@ -1,0 +1,65 @@
+"""What the API's description says of values that are checked elsewhere, so that whoever reads it sends no others."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Strict, WithJsonSchema
+
+#: Characters that a text on one line does not have.
+_UNSHOWN = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+
+_TEXT = {"type": "string", "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}
+
+SESSION_ID: dict[str, Any] = {"type": "string", "pattern": r"^[A-Za-z0-9._:@-]{1,128}$"}
+
+TITLE: dict[str, Any] = {
+    "type": "string",
+    "pattern": rf"^[^{_UNSHOWN}]*[^\s{_UNSHOWN}][^{_UNSHOWN}]*$",
+    "maxLength": 200,
+}
+
+KEY: dict[str, Any] = {"type": "string", "pattern": r"^[!-~]{1,255}$"}
+
+EVENT_ID: dict[str, Any] = {"type": "string", "pattern": r"^[0-9]{1,18}(\.[0-9]{1,18}\.[0-9]{1,18})?$"}
+
+#: An id that the server made, of a question or of a remembered answer.
+MADE_ID: dict[str, Any] = {"type": "string", "pattern": r"^[!-~]{1,128}$"}
+
+
+def _part(kind: str, needed: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"type": {"const": kind}, needed: {"type": "string"}},
+        "required": ["type", needed],
+    }
+
+
+CONTENT: dict[str, Any] = {
+    "description": "a text, or a list of text, image and file parts",
+    "anyOf": [
+        _TEXT,
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {"anyOf": [_part("text", "text"), _part("image", "image"), _part("file", "data")]},
+        },
+    ],
+}
+
+#: One event of a stream; `data` is a JSON object on one line.
+EVENT: dict[str, Any] = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["event", "data"],
+}
+
+SessionIdText = Annotated[str, WithJsonSchema(SESSION_ID)]
+TitleText = Annotated[str, WithJsonSchema(TITLE)]
+Contributing = Annotated[str, WithJsonSchema({**_TEXT, "maxLength": 120_000})]
+ContributorId = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9._-]{1,80}$"})]
+By = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"^[ -~]{1,256}$"})]
+Flag = Annotated[bool, Strict()]
+Priority = Annotated[int, Strict(), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 1_000_000})]
+#: A turn's number, a message's `seq`.
+Number = Annotated[int, Strict(), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 2**53})]
