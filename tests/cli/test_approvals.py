@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sojourn import Sojourn
+from sojourn.abc import Run, Step
+from sojourn.testing import ScriptedEngine, ScriptedHistory, pause, say
 from tests.cli.chat_model import ASKING, SHOUT, Model, serving
 from tests.cli.kit import COMMAND, environment, invoke, printed
 
@@ -130,14 +134,26 @@ def test_a_session_shows_what_it_waits_for(tmp_path: Path, model: Model) -> None
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_decides_nothing(
-    tmp_path: Path, model: Model, arguments: list[str], code: int, sentence: str
+    home: Path, arguments: list[str], code: int, sentence: str
 ) -> None:
-    [one] = ask(tmp_path, model, "hi")
-    filled = [word.format(one["approvalId"][:1], id=one["approvalId"][:8]) for word in arguments]
-    done = invoke("approvals", *filled, "--no-run") if filled[0] != "list" else invoke("approvals", *filled)
+    id = asyncio.run(ask_at_once(home / "sojourn.db"))
+    filled = [word.format(id[:1], id=id[:8]) for word in arguments]
+    done = invoke("approvals", *filled, *([] if filled[0] == "list" else ["--no-run"]))
     assert done.exit_code == code
     assert sentence in done.stderr
     assert len(printed("approvals", "list", "--json")["approvals"]) == 1
+
+
+async def ask_at_once(file: Path) -> str:
+    """A question of the session `s`, without a model; gives its id."""
+
+    async def script(run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+        yield say("may I?", calls=["pay"])
+        yield pause((0, "pay"))
+
+    async with Sojourn(ScriptedEngine(script), storage=f"sqlite:///{file}") as runtime:
+        [one] = (await runtime.send("s", "pay")).approvals
+        return one.id
 
 
 def test_where_nothing_waits_that_is_said(home: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.cli.chat_model import ASKING, SHOUT, Answer, Model, serving
-from tests.cli.kit import Terminal, terminal
+from tests.cli.kit import COMMAND, Terminal, environment, terminal
 from tests.cli.test_chat_terminal import PROMPT, SILENT, Screen, said, since
 
 
@@ -138,6 +139,28 @@ def test_of_two_terminals_one_decides_and_the_question_vanishes_in_the_other(tmp
             leave(two)
             leave(one)
     assert [message["content"] for message in answer.asked["messages"] if message["role"] == "user"] == ["shout"]
+
+
+def test_in_a_pipe_lines_decide_and_what_is_left_is_exit_code_3(tmp_path: Path, model: Model) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "chat", "-s", "piped"], env=environment(tmp_path), cwd=tmp_path, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write("shout\ny\nnot sent\napprove all\nshout again\n")
+        process.stdin.close()
+        process.stdin = None
+        shout(model.asked(), "hi")
+        answer = model.asked()
+        assert results(answer) == ["HI"]
+        answer.write("Shouted.")
+        answer.end()
+        shout(model.asked(), "ho")
+        out, told = process.communicate(timeout=60)
+    assert (process.returncode, out) == (3, "Shouted.\n")
+    assert told.count("error: not sent, as 1 call waits for a decision") == 2
+    assert "approve ID" in told
+    assert "not decided yet: " in told
 
 
 # -- what a person sees

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -170,7 +171,10 @@ def main() -> NoReturn:
     if sys.argv[1:] == ["--version"]:  # what reads a command line takes as long to load as all else
         _print_version()
         sys.exit(OK)
-    app(prog_name="sojourn")
+    try:
+        app(prog_name="sojourn")
+    finally:
+        gc.freeze()  # the interpreter would walk once more over all that is loaded, for up to a second
     sys.exit(OK)
 
 
