@@ -26,8 +26,8 @@ SEED = int(os.environ.get("SOJOURN_SEED", "7"))
 
 SERIAL, PARALLEL = "airline-dev.jsonl", "airline-parallel.jsonl"
 
-#: Replies before a kill: fewer, and a turn may be given up because its process died too often.
-AT_LEAST, AT_MOST = 20, 40
+#: Replies before a kill.
+AT_LEAST, AT_MOST = 5, 30
 
 
 def risky() -> frozenset[str]:

@@ -1,14 +1,13 @@
 """A player whose questions are decided by callers in two processes, and which can end at a chosen moment by SIGKILL.
 
-It takes the player's plan with "shares", "kills", "life", "known" and "kill": {"kind": …, "after": …}. It ends at the
-first such moment after that many replies that were not known: a turn whose process dies too often would be given up.
-The kinds:
+It takes the player's plan with "shares", "kills", "life" and "kill", one of these kinds, or another word:
 
 asked     a question was asked, and nobody has been told of it
 partly    one of a response's questions is decided, the others are not
 decided   the last decision was acknowledged here; nothing that follows from it has happened
 
-A question is printed, and decided when it comes back as a line on standard input, which the other process gets too.
+It ends at the first such moment after {"aim": true} came on standard input. A question is printed, and decided when it
+comes back as a line there, which the other process gets too.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ class AskingPlayer(Player):
     def __init__(self, plan: dict[str, Any]) -> None:
         super().__init__(plan)
         self.shares = Shares(**plan["shares"])
-        self.known = {(number, turn) for number, turn in plan["known"]}
-        self.replies = 0
+        self.aimed = False
         self.callers: Callers | None = None
         self.told: dict[str, asyncio.Future[None]] = {}
 
@@ -49,7 +47,11 @@ class AskingPlayer(Player):
 
     async def listen(self, lines: asyncio.StreamReader) -> None:
         async for line in lines:
-            self.told[json.loads(line)["question"]["id"]].set_result(None)
+            told = json.loads(line)
+            if "aim" in told:
+                self.aimed = True
+            else:
+                self.told[told["question"]["id"]].set_result(None)
 
     async def settle(self, runtime: Sojourn, reply: Reply) -> None:
         if self.callers is None:
@@ -74,12 +76,8 @@ class AskingPlayer(Player):
     def last(self, question: Question) -> None:
         self.die_at("decided", question)
 
-    def replied(self, number: int, turn: int, text: str) -> None:
-        super().replied(number, turn, text)
-        self.replies += (number, turn) not in self.known
-
     def dies(self, kind: str) -> bool:
-        return bool(self.plan["kill"]["kind"] == kind and self.replies >= self.plan["kill"]["after"])
+        return bool(self.aimed and self.plan["kill"] == kind)
 
     def die_at(self, kind: str, question: Question) -> None:
         if self.dies(kind):

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import apsw
+
 from sojourn.stores.sqlite.store import SqliteStore
 from tests.replay.callers import Shares
 from tests.replay.kills import noted
@@ -35,6 +37,8 @@ class Kill:
 
 
 NEVER = Kill("", 0)
+
+_UNLUCKY = "SELECT 1 FROM turns WHERE status IN ('queued', 'running', 'waiting') AND attempts > 1 LIMIT 1"
 
 
 @dataclass
@@ -89,19 +93,18 @@ class Decisions(Replay):
         """One player from its start to its end; whether it was killed."""
         self.lives += 1
         plan |= {
-            "shares": asdict(self.shares), "kills": str(self.kill_log), "life": self.lives, "kill": asdict(kill),
-            "known": list(self.replies),
+            "shares": asdict(self.shares), "kills": str(self.kill_log), "life": self.lives, "kill": kill.kind,
         }  # fmt: skip
         player = await asyncio.create_subprocess_exec(
             sys.executable, str(HERE / "asking_player.py"), json.dumps(plan), stdin=PIPE, stdout=PIPE
         )
         try:
-            replies = 0
+            replies, aimed = 0, kill is NEVER
             assert player.stdout is not None
             async for line in player.stdout:
                 replies += self._hear(json.loads(line), player, decider)
-                if replies == kill.after:
-                    replies += 1
+                if not aimed and replies >= kill.after and not self._is_unlucky():
+                    aimed = True
                     self._aim(kill, player, decider)
             await player.wait()
         finally:
@@ -116,13 +119,23 @@ class Decisions(Replay):
         return player.returncode != 0
 
     def _aim(self, kill: Kill, player: Process, decider: Process) -> None:
-        """Set those who are not the player itself to kill it."""
+        """Set somebody to kill the player."""
         if kill.kind == ELSEWHERE:
             self._tell(decider, {"kill": player.pid})
         elif kill.kind in {INSIDE, DONE}:
             armed = self.arm.with_suffix(".new")
             armed.write_text(json.dumps({"ran": kill.kind == DONE}), encoding="utf-8")
             armed.rename(self.arm)
+        else:
+            self._tell(player, {"aim": True})
+
+    def _is_unlucky(self) -> bool:
+        """Whether a turn is open whose process died before: the third death ends it, which is not our subject."""
+        database = apsw.Connection(str(self.database), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            return bool(database.execute(_UNLUCKY).fetchone())
+        finally:
+            database.close()
 
     def _hear(self, line: dict[str, Any], player: Process, decider: Process) -> bool:
         """Pass a line on; whether it is a reply that is new."""

@@ -81,10 +81,7 @@ class Player:
                 session, key = f"conv-{number}", f"turn-{turn}"
                 while (reply := await runtime.send(session, mark + text, key=key)).finish_reason == "waiting":
                     await self.settle(runtime, reply)
-                self.replied(number, turn, reply.text)
-
-    def replied(self, number: int, turn: int, text: str) -> None:
-        report(conversation=number, turn=turn, text=text)
+                report(conversation=number, turn=turn, text=reply.text)
 
     async def settle(self, runtime: Sojourn, reply: Reply) -> None:
         """Have everything decided that a turn waits for."""
