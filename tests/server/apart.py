@@ -16,7 +16,7 @@ from sojourn.server.running import Server, listen, make_server
 from tests.server.kit import SOON
 
 #: How long a reader of an endless stream stays, seconds.
-STAY = 0.05
+STAY = 0.01
 
 
 class LeavingSoon:

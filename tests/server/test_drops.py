@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
@@ -90,3 +91,11 @@ def test_blocks_without_a_place_are_forgotten_where_the_connection_is() -> None:
     reading.lose()
     reading.take(Block("llm:chunk", {"content": "twice"}, "1"))
     assert (reading.text, reading.place) == ("twice", "1")
+
+
+async def test_small_answers_are_sent_at_once() -> None:
+    async with served() as server:
+        await server.client.get("/health")
+        connections = [one.transport.get_extra_info("socket") for one in server.server.server_state.connections]
+        assert connections
+        assert all(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in connections)
