@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,11 @@ class Feed:
     def remote(self) -> bool:
         """Whether somebody watches what this process does not itself publish."""
         return bool(self._subscriptions) and not self._running
+
+    @property
+    def ending(self) -> bool:
+        """Whether somebody still reads up to an end."""
+        return any(subscription.ended for subscription in self._subscriptions)
 
     def run(self, *, running: bool) -> None:
         """The session's turns run in this process, so that everything is published here; or no longer."""
@@ -228,6 +234,13 @@ class Feeds:
         if feed is not None:
             feed.end(kind)
 
+    async def read_out(self, seconds: float) -> None:
+        """Until those who follow what has ended have read its end, for as long as that at most."""
+        limit = time.monotonic() + seconds
+        # once, at the very end
+        while any(feed.ending for feed in self._feeds.values()) and time.monotonic() < limit:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
     def end_all(self) -> None:
         """Nothing is published any more."""
         for name in list(self._feeds):
@@ -295,6 +308,11 @@ class Subscription:
         """End behind everything that is stored."""
         self._behind = True
         self.finish()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is published to it any more."""
+        return self._ended
 
     def wake(self) -> None:
         """There may be something to do."""

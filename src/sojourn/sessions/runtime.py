@@ -62,6 +62,9 @@ class Settings:
             interval("approval_timeout", self.approval_timeout, positive=True)
 
 
+#: How long those who follow turns that have ended may take to read the end from storage, seconds.
+LAST_READS = 1.0
+
 #: The longest user name, characters.
 MAX_USER = 256
 
@@ -144,6 +147,8 @@ class Runtime(Scope):
         try:
             await self.chores.stop()
             await self._finish_turns()
+            await asyncio.sleep(0)  # now those who follow these turns know that they have ended
+            await self.core.feeds.read_out(LAST_READS)
             self.core.feeds.end_all()
             self.core.outcomes.settle_all(RuntimeClosed())
         finally:

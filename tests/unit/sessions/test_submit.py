@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from sojourn.errors import IdempotencyConflict, InvalidInput, SessionBusy
@@ -73,3 +75,16 @@ async def test_the_events_of_a_known_turn_may_begin_behind_one_of_them(world: Wo
     assert [event.status for event in await all_of(none)] == [TurnStatus.COMPLETED]
     with pytest.raises(InvalidInput, match="event id"):
         await runtime.begin("s", "hi", after="yesterday")
+
+
+async def test_who_follows_a_turn_that_ends_while_the_runtime_closes_gets_its_end(world: World) -> None:
+    stage = Stage()
+    runtime = await world.runtime(stage, close_wait=5)
+    _, events = await runtime.begin("s", "wait a")
+    following = asyncio.create_task(all_of(events))
+    await stage.began("wait a")
+    closing = asyncio.create_task(runtime.close())
+    await asyncio.sleep(0)
+    stage.let("wait a")
+    assert kinds(await soon(following)) == ["turn_opened", "message", "turn_ended"]
+    await soon(closing)
