@@ -136,8 +136,8 @@ def test_a_session_shows_what_it_waits_for(tmp_path: Path, model: Model) -> None
 def test_what_cannot_be_is_one_sentence_and_decides_nothing(
     home: Path, arguments: list[str], code: int, sentence: str
 ) -> None:
-    id = asyncio.run(ask_at_once(home / "sojourn.db"))
-    filled = [word.format(id[:1], id=id[:8]) for word in arguments]
+    asked = asyncio.run(ask_at_once(home / "sojourn.db"))
+    filled = [word.format(asked[:1], id=asked[:8]) for word in arguments]
     done = invoke("approvals", *filled, *([] if filled[0] == "list" else ["--no-run"]))
     assert done.exit_code == code
     assert sentence in done.stderr

@@ -100,6 +100,7 @@ class Loaded(Agent):
 
     def __init__(self, runtime: Sojourn) -> None:
         self._runtime = runtime
+        self._tools = {"pay": "Pays.\nAt once."}
 
     @property
     def loaded(self) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from sojourn import Sojourn
 from sojourn.abc import Run, Step
 from sojourn.cli.chat import Chat
-from sojourn.cli.chat_questions import Verb, arguments, card, named, understood
+from sojourn.cli.chat_questions import Question, Verb, arguments, named, understood
 from sojourn.cli.chat_start import look
 from sojourn.records import Approval, ApprovalStatus, Role, TurnStatus
 from sojourn.testing import ScriptedEngine, ScriptedHistory, answer, call_tool, pause, say
@@ -61,7 +61,7 @@ async def told(runtime: Sojourn, id: str = "here") -> list[str]:
 async def test_each_call_is_put_and_the_turn_goes_on_behind_the_last(runtime: Sojourn) -> None:
     _, screen = await talk(runtime, "pay", "y", "no, too much")
     assert screen.shown[1] == "may I?"
-    assert screen.shown[2:4] == ["? may pay run (1 of 2)", "    sum: 5"]
+    assert screen.shown[2:5] == ["? may pay run (1 of 2)", "    Pays. At once.", "    sum: 5"]
     assert "? may pay run" in screen.shown
     assert results(screen) == ["(allowed: pay(sum: 5))", "(denied: pay(sum: 5): too much)"]
     assert await told(runtime) == ['{"sum": 5}', "no: too much"]
@@ -282,4 +282,4 @@ def test_arguments_are_shown_short_and_without_what_a_terminal_obeys() -> None:
         id="i", session="s", turn=1, seq=1, index=0, tool="t\nx", arguments="{}", status=ApprovalStatus.PENDING,
         asked=now, expires=None,
     )  # fmt: skip
-    assert card(one, 1, 1) == ["? may t x run"]
+    assert Question(one).card() == ["? may t x run"]

@@ -97,6 +97,10 @@ class Chat:
         """The open runtime."""
         return await self._agent.ready()
 
+    async def about(self, tool: str) -> str:
+        """What a tool says of itself; empty where that is not known."""
+        return await self._agent.about(tool)
+
     def conversation(self) -> Conversation:
         """The session that is watched; raises SessionNotFound where nothing was said in it yet."""
         if self._conversation is None or not self._conversation.following:

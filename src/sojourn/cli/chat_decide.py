@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sojourn.cli.chat_questions import SHORT, Named, Verb, named, numbered, pretty, understood, whole
+from sojourn.cli.chat_questions import SHORT, Named, Question, Verb, named, numbered, pretty, understood, whole
 from sojourn.errors import InvalidInput
 from sojourn.records import Approval, Remember
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 async def put(chat: Chat, conversation: Conversation, open_: Sequence[Approval], count: int) -> None:
     """Put the first of the open questions, and do what the person answers. Raises as a chat's commands do."""
     question = open_[0]
+    put_as = Question(question, count - len(open_) + 1, count, await chat.about(question.tool))
     settled = asyncio.create_task(conversation.settled(question), name="sojourn-chat-question")
-    chat.screen.question(question, count - len(open_) + 1, count)
+    chat.screen.question(put_as)
     try:
         line = await chat.line_or(settled)
         over = settled.done()

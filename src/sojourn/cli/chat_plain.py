@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from sojourn.cli.chat_questions import SHORT, card
+from sojourn.cli.chat_questions import SHORT, Question
 from sojourn.cli.chat_screen import Screen
 from sojourn.cli.notes import visible
-from sojourn.records import Approval, Message
+from sojourn.records import Message
 
 PROMPT = "> "
 
@@ -139,12 +139,12 @@ class PlainScreen(Screen):
         if self._watched:  # a program that reads answers wants the new ones
             super().past(messages, earlier, ends)
 
-    def question(self, approval: Approval, number: int, count: int) -> None:
-        if approval.id not in self._put:
-            self._put.add(approval.id)
-            for line in card(approval, number, count):
+    def question(self, question: Question) -> None:
+        if question.approval.id not in self._put:
+            self._put.add(question.approval.id)
+            for line in question.card():
                 self.note(line)
-            self.note(f"  {HINT_PLAIN.format(approval.id[:SHORT])}")
+            self.note(f"  {HINT_PLAIN.format(question.approval.id[:SHORT])}")
 
     def _piece(self, text: str) -> None:
         if self._watched:

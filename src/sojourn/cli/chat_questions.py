@@ -74,13 +74,22 @@ def is_answer(line: str) -> bool:
     return found is not None and not found[1]
 
 
-def card(approval: Approval, number: int, count: int) -> list[str]:
-    """A question as it is put: the tool and its arguments, short."""
-    which = f" ({number} of {count})" if count > 1 else ""
-    return [
-        f"? may {on_one_line(approval.tool)} run{which}",
-        *(f"    {line}" for line in arguments(approval.arguments)),
-    ]
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question to a person, as one of those that wait."""
+
+    approval: Approval
+    number: int = 1
+    count: int = 1
+    #: What the tool says of itself; empty where that is not known.
+    about: str = ""
+
+    def card(self) -> list[str]:
+        """The tool and its arguments, short."""
+        which = f" ({self.number} of {self.count})" if self.count > 1 else ""
+        about = [f"    {cut(self.about, _WIDE)}"] if self.about else []
+        told = [f"    {line}" for line in arguments(self.approval.arguments)]
+        return [f"? may {on_one_line(self.approval.tool)} run{which}", *about, *told]
 
 
 def arguments(text: str) -> list[str]:

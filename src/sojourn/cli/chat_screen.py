@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import zip_longest
 
-from sojourn.cli.chat_questions import HINT, card, decided_line, pending_line
+from sojourn.cli.chat_questions import HINT, Question, decided_line, pending_line
 from sojourn.cli.chat_words import MAX_FAILURE, Status, attached, call_line, cut, ended_line
 from sojourn.cli.notes import visible
-from sojourn.records import Approval, Event, EventKind, Message, QueuedInput, Role, ToolCall, TurnStatus
+from sojourn.records import Event, EventKind, Message, QueuedInput, Role, ToolCall, TurnStatus
 
 _NEWS = {
     EventKind.MODEL_RETRY: "↻ {}",
@@ -101,9 +101,9 @@ class Screen(ABC):
     def said(self, text: str) -> None:
         """What a person said, other than by typing it here just now."""
 
-    def question(self, approval: Approval, number: int, count: int) -> None:
-        """A question to the person, which the next line may answer; how many there are."""
-        self.lines([*card(approval, number, count), f"  {HINT}"])
+    def question(self, question: Question) -> None:
+        """A question to the person, which the next line may answer."""
+        self.lines([*question.card(), f"  {HINT}"])
 
     def no_question(self) -> None:  # noqa: B027 - where questions stay in sight
         """Nothing is asked any more."""

@@ -14,7 +14,7 @@ from sojourn.bootstrap import Sojourn, reading
 from sojourn.cli.chat_words import MAX_FAILURE, cut
 from sojourn.cli.exits import Refusal
 from sojourn.cli.place import address_of, agent_runtime, file_of
-from sojourn.errors import InvalidInput, SessionNotFound, TurnNotFound
+from sojourn.errors import InvalidInput, SessionNotFound, SojournError, TurnNotFound
 from sojourn.records import Message, Session, TurnStatus, check_session_id
 from sojourn.sessions.scope import Scope
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 #: How many messages are shown of what was said before.
 SHOWN = 20
+
+#: How long it may take to find out what the tools say of themselves, seconds.
+_PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,8 @@ class Agent:
 
     def __init__(self, configuration: Configuration | None, storage: str | None) -> None:
         self._leaving = asyncio.Event()
+        #: What the tools say of themselves, once it was asked for.
+        self._tools: dict[str, str] | None = None
         self._ready: asyncio.Future[Sojourn] = asyncio.get_running_loop().create_future()
         self.task = asyncio.create_task(self._live(configuration, storage), name="sojourn-chat-agent")
 
@@ -135,6 +140,15 @@ class Agent:
             return self._ready.result()
         await self.task
         raise AssertionError("the runtime closed before it was open")
+
+    async def about(self, tool: str) -> str:
+        """What a tool says of itself; empty where that is not known, or not soon."""
+        if self._tools is None:
+            self._tools = {}
+            with suppress(TimeoutError, SojournError):
+                found = await asyncio.wait_for((await self.ready()).core.engine.tools(), _PATIENCE)
+                self._tools = {one.name: one.description or "" for one in found}
+        return self._tools.get(tool, "")
 
     async def close(self) -> None:
         """Let running turns end or hand them over, and close everything."""

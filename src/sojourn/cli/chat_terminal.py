@@ -14,12 +14,12 @@ from rich.text import Text
 
 from sojourn.cli.chat_blocks import Blocks, blocks, rendered
 from sojourn.cli.chat_prompt import PROMPT, Prompt
-from sojourn.cli.chat_questions import HINT, card, pending_line
+from sojourn.cli.chat_questions import HINT, Question, pending_line
 from sojourn.cli.chat_screen import Screen
 from sojourn.cli.chat_tail import lines
 from sojourn.cli.chat_words import Status
 from sojourn.cli.notes import visible
-from sojourn.records import Approval, QueuedInput
+from sojourn.records import QueuedInput
 
 #: The tail is drawn at most this often, seconds; less often where drawing takes long.
 _REDRAW, _SHARE = 0.05, 4
@@ -133,8 +133,8 @@ class TerminalScreen(Screen):
         super().tell_status(status)
         self._prompt.refresh()
 
-    def question(self, approval: Approval, number: int, count: int) -> None:
-        self._put([*card(approval, number, count), HINT])
+    def question(self, question: Question) -> None:
+        self._put([*question.card(), HINT])
 
     def no_question(self) -> None:
         self._put([])
