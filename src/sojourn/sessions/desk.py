@@ -191,7 +191,7 @@ class Desk:
     async def _reload(self, live: Live) -> None:
         """Make a copy anew that is too far behind."""
         fresh = await self.load(live.name)
-        live.history, live.key, live.version = fresh.history, fresh.key, fresh.version
+        live.history, live.key, live.version, live.state = fresh.history, fresh.key, fresh.version, fresh.state
         live.unreadable = None
 
     async def load(self, name: Name) -> Live:

@@ -78,8 +78,8 @@ class Live:
         self.version = row.version if row else 0
         #: JSON, as it is stored.
         self.state = state
-        #: What is chosen for this session alone, and of which revision that is.
-        self.settings: tuple[int, Mapping[str, Any]] = (0, {})
+        #: What is chosen for this session alone, and of which session and revision that is.
+        self.settings: tuple[int, int, Mapping[str, Any]] = (0, 0, {})
         self._usage: Mapping[str, Usage] = {}
         self._usage_text = "{}"
         #: Through which input comes, so that it is stored in the order in which callers came.

@@ -171,7 +171,6 @@ class Mailbox:
         if self._live.key not in {None, got.session.key}:
             # deleted by another process and created anew by this input: nothing of the old one may be told
             self._live.history, self._live.state = self._core.engine.history(), EMPTY
-            self._live.settings = (0, {})
         self._live.take(got)
         self._feed.publish(got.tail)
 

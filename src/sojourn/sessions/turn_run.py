@@ -198,10 +198,13 @@ class TurnRun(TurnWriter):
 
     async def _settings(self) -> Mapping[str, Any]:
         """What is chosen for this session alone; read only where it was changed since."""
-        if self._live.settings[0] != self._row.revision:
+        if not self._row.revision:
+            return {}
+        key, revision, _ = self._live.settings
+        if (key, revision) != (self._row.key, self._row.revision):
             revision, body = await self._core.store.settings(*self._live.name)
-            self._live.settings = (revision, json.loads(body))
-        return self._live.settings[1]
+            self._live.settings = (self._row.key, revision, json.loads(body))
+        return self._live.settings[2]
 
     async def _tell(self, before: Sequence[Entry] = ()) -> bool:
         """Put what was said into the turn behind what is in the history and `before`; False if it is gone again."""

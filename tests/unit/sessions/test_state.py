@@ -119,3 +119,12 @@ async def test_it_can_be_set_from_outside_while_no_turn_runs(make: Make) -> None
         for wrong in wrongs:
             with pytest.raises(InvalidInput, match="state: found"):
                 await runtime.set_state("s", wrong)
+
+
+async def test_what_another_process_made_of_it_is_what_tools_see(make: Make) -> None:
+    async with make() as one, make() as other:
+        await one.send("s", "bread")
+        await other.delete("s")
+        await other.create("s")
+        await other.set_state("s", {"cart": ["wine"]})
+        assert (await one.send("s", "ask")).text == "['wine']"
