@@ -5,9 +5,12 @@ No precondition asks what runs: after a race that differs from run to run, and H
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from sojourn.sessions.state import encoded
 from tests.model.runtime_model import Session
 from tests.model.runtime_nodes import Act
 from tests.model.runtime_people import GATED
@@ -24,6 +27,16 @@ TOOLS, ROUNDS = ("look", *GATED), 2
 class RuntimeActs(RuntimeWorld):
     """The rules of what runs."""
 
+    def speak(self, sid: str) -> None:
+        """Somebody says something, so that something runs."""
+        raise NotImplementedError
+
+    def something_runs(self, sid: str) -> bool:
+        """Whether anything runs; where nothing did, somebody has spoken."""
+        if not self.stage.acts and self.nodes:
+            self.speak(sid)
+        return bool(self.stage.acts)
+
     def act(self, sid: str) -> Act:
         """A turn that is inside an engine."""
         acts = sorted(self.stage.acts)
@@ -31,7 +44,7 @@ class RuntimeActs(RuntimeWorld):
 
     @rule(sid=ids)
     def write(self, sid: str) -> None:
-        if not self.stage.acts:
+        if not self.something_runs(sid):
             return
         act = self.act(sid)
         self.said += 1
@@ -41,7 +54,7 @@ class RuntimeActs(RuntimeWorld):
 
     @rule(sid=ids, tools=st.lists(st.sampled_from(TOOLS), max_size=3))
     def respond(self, sid: str, tools: list[str]) -> None:
-        if not self.stage.acts:
+        if not self.something_runs(sid):
             return
         act = self.act(sid)
         if not act.open:
@@ -58,7 +71,7 @@ class RuntimeActs(RuntimeWorld):
 
     @rule(sid=ids, place=st.integers(0, 2))
     def tool_returns(self, sid: str, place: int) -> None:
-        if not self.stage.acts:
+        if not self.something_runs(sid):
             return
         act = next((act for act in (self.act(sid), *self.stage.acts.values()) if act.open), None)
         if act:
@@ -83,17 +96,18 @@ class RuntimeActs(RuntimeWorld):
 
     @rule(sid=ids)
     def tool_changes_state(self, sid: str) -> None:
-        if not self.stage.acts:
+        if not self.something_runs(sid):
             return
         act = self.act(sid)
         self.said += 1
         self.stage.order(act.session, "state", self.said)
-        self.sessions[act.session].changed = f'{{"n":{self.said}}}'
+        session = self.sessions[act.session]
+        session.changed = encoded({**json.loads(session.changed or session.state), "n": self.said})
         self.check()
 
     @rule(sid=ids)
     def give_feedback(self, sid: str) -> None:
-        if not self.stage.acts:
+        if not self.something_runs(sid):
             return
         act = self.act(sid)
         if not act.open:
@@ -104,7 +118,7 @@ class RuntimeActs(RuntimeWorld):
 
     @rule(sid=ids)
     def answer(self, sid: str) -> None:
-        if not self.stage.acts:
+        if not self.something_runs(sid):
             return
         act = self.act(sid)
         if not act.open:
@@ -115,7 +129,7 @@ class RuntimeActs(RuntimeWorld):
 
     @rule(sid=ids)
     def fail(self, sid: str) -> None:
-        if not self.stage.acts:
+        if not self.something_runs(sid):
             return
         act = self.act(sid)
         self.said += 1

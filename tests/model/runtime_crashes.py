@@ -17,17 +17,23 @@ class CrashingMachine(InboxMachine):
     """The rules of crashes at an operation; `crash` is one between them."""
 
     def burn(self, node: Node) -> bool:
-        """Whether the node has died as it should; then it is buried."""
+        """Whether the node has died as it should."""
         self.run(self.traffic.quiet())
-        dead = node.dead
         node.fuse = None
-        if dead:
+        return node.dead
+
+    def go_on(self, node: Node) -> None:
+        """Bury the dead; a crash is of interest for what comes behind it."""
+        if node.dead:
             self.bury(node)
-        return dead
+        if self.nodes:
+            self.check()
+        else:
+            self.open_node("left")
 
     @rule(sid=ids, tools=st.lists(st.sampled_from(TOOLS), max_size=3), after=st.booleans(), second=st.booleans())
     def die_at_a_response(self, sid: str, tools: list[str], *, after: bool, second: bool) -> None:
-        if not self.stage.acts or self.act(sid).open:
+        if not self.something_runs(sid) or self.act(sid).open:
             return
         act = self.act(sid)
         session, node = self.sessions[act.session], self.nodes[act.node]
@@ -44,8 +50,7 @@ class CrashingMachine(InboxMachine):
             session.ask()
             if session.current is not None and session.current.status is TurnStatus.QUEUED:
                 session.current.status = TurnStatus.RUNNING  # what is remembered let it go on at once
-        session.changed = None
-        self.check()
+        self.go_on(node)
 
     @rule(sid=ids, place=st.integers(0, 2), after=st.booleans())
     def die_at_a_result(self, sid: str, place: int, *, after: bool) -> None:
@@ -60,12 +65,11 @@ class CrashingMachine(InboxMachine):
         assert self.burn(node)
         if after:
             session.returned(session.open_calls.index(call), text)
-        session.changed = None
-        self.check()
+        self.go_on(node)
 
     @rule(sid=ids, after=st.booleans())
     def die_at_the_answer(self, sid: str, *, after: bool) -> None:
-        if not self.stage.acts or self.act(sid).open:
+        if not self.something_runs(sid) or self.act(sid).open:
             return
         act = self.act(sid)
         session, node = self.sessions[act.session], self.nodes[act.node]
@@ -80,8 +84,7 @@ class CrashingMachine(InboxMachine):
             session.answer(text)
             if session.queued:
                 session.open_next(closing=False)
-        session.changed = None
-        self.check()
+        self.go_on(node)
 
     @precondition(lambda self: self.nodes)
     @rule(
@@ -108,7 +111,7 @@ class CrashingMachine(InboxMachine):
             self.decided(node, question, None if dead else call.exception(), yes=yes)
         if dead and last:
             self._taken_up(session, operation, after=after)
-        self.check()
+        self.go_on(node)
 
     def _taken_up(self, session: Session, operation: str, *, after: bool) -> None:
         turn = session.current
@@ -133,4 +136,4 @@ class CrashingMachine(InboxMachine):
         assert self.burn(node)
         if after:
             self.added(sid, text, kind)
-        self.check()
+        self.go_on(node)

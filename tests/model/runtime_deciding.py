@@ -34,11 +34,9 @@ class DecidingMachine(RuntimeMachine):
 
     # -- how it comes to questions
 
-    def working(self, name: str, sid: str) -> Act | None:
+    def working(self, sid: str) -> Act | None:
         """A turn inside an engine that is about to ask the model, if that can be had at once."""
-        if not self.stage.acts:
-            self.say_more(name, sid)
-        if not self.stage.acts:
+        if not self.something_runs(sid):
             return None
         act = self.act(sid)
         while act.open:
@@ -48,16 +46,16 @@ class DecidingMachine(RuntimeMachine):
         return act
 
     @precondition(lambda self: self.nodes)
-    @rule(name=nodes, sid=ids, free=st.booleans(), tools=st.lists(st.sampled_from(GATED), min_size=1, max_size=2))
-    def ask_people(self, name: str, sid: str, tools: list[str], *, free: bool) -> None:
-        act = self.working(name, sid)
+    @rule(sid=ids, free=st.booleans(), tools=st.lists(st.sampled_from(GATED), min_size=1, max_size=2))
+    def ask_people(self, sid: str, tools: list[str], *, free: bool) -> None:
+        act = self.working(sid)
         if act is not None:
             self.respond_in(act, ["look", *tools] if free else tools)
 
     @precondition(lambda self: self.nodes)
-    @rule(name=nodes, sid=ids)
-    def answer_in_the_end(self, name: str, sid: str) -> None:
-        act = self.working(name, sid)
+    @rule(sid=ids)
+    def answer_in_the_end(self, sid: str) -> None:
+        act = self.working(sid)
         if act is not None and not act.open:
             self.answer(sid)
 
@@ -77,6 +75,7 @@ class DecidingMachine(RuntimeMachine):
     ) -> None:
         asked = self.asked(pending=pending)
         if not asked:
+            self.ask_people("a", ["pay", "send"], free=False)
             return
         node, question = self.pick(name), asked[place % len(asked)]
         arguments = CHANGED if yes and changed else None
@@ -91,6 +90,8 @@ class DecidingMachine(RuntimeMachine):
         """Whoever looks at one session's questions answers them all."""
         waiting = [session for _, session in sorted(self.sessions.items()) if session.pending]
         session = waiting[ord(sid) % len(waiting)] if waiting else None
+        if session is None:
+            self.ask_people(sid, ["pay", "pay"], free=False)
         for number, question in enumerate(session.pending if session else ()):
             asked = self.asked(pending=True)
             if question in asked:
@@ -100,20 +101,36 @@ class DecidingMachine(RuntimeMachine):
     @precondition(lambda self: self.nodes)
     @rule(
         name=nodes,
-        other=nodes,
         sid=ids,
         tools=st.lists(st.sampled_from(TOOLS), max_size=2),
         votes=st.lists(st.booleans(), min_size=1, max_size=3),
     )
-    def ask_and_decide(self, name: str, other: str, sid: str, tools: list[str], votes: list[bool]) -> None:
-        act = self.working(name, sid)
+    def ask_and_decide(self, name: str, sid: str, tools: list[str], votes: list[bool]) -> None:
+        act = self.working(sid)
         if act is None:
             return
         self.respond_in(act, ["pay", *tools])
         while self.stage.acts.get(act.session) is act and act.open:
             self.tool_returns(act.session, 0)
         if self.nodes and act.session in self.sessions:
-            self.decide_all(other, act.session, votes)
+            self.decide_all(name, act.session, votes)
+
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, place=places)
+    def decide_again(self, name: str, place: int) -> None:
+        """The same decision, preferably of a call that runs: nothing comes of it."""
+        decided = [q for q in self.asked(pending=False) if q.status in {APPROVED, DENIED}]
+        runs = {(s.id, call.seq, call.index) for s in self.sessions.values() for call in s.open_calls}
+        asked = [q for q in decided if (q.session, *q.place) in runs] or decided
+        if not asked:
+            self.ask_and_decide(name, "a", [], [True])
+            return
+        node, question = self.pick(name), asked[place % len(asked)]
+        yes = question.status is APPROVED
+        again = self.run(node.do(self.verdict(node, question, yes=yes, changed=question.changed)))
+        assert (again.status, again.decided_by) == (question.status, question.by)
+        self.touched = question.session
+        self.check()
 
     def verdict(
         self, node: Node, question: Question, *, yes: bool, changed: str | None = None, remember: Remember | None = None

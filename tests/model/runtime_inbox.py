@@ -49,7 +49,7 @@ class InboxMachine(DecidingMachine):
     @precondition(lambda self: self.nodes)
     @rule(name=nodes, sid=ids, kind=kinds)
     def say_into_what_runs(self, name: str, sid: str, kind: InputKind) -> None:
-        act = self.working(name, sid)
+        act = self.working(sid)
         if act is not None:
             self.put(name, act.session, kind, create=True)
 
@@ -116,11 +116,11 @@ class InboxMachine(DecidingMachine):
     @rule(name=nodes, sid=ids)
     def steer_against_answer(self, name: str, sid: str) -> None:
         """Whichever comes first: it is told, or it is a message of its own."""
-        node, act = self.pick(name), self.working(name, sid)
+        node, act = self.pick(name), self.working(sid)
         if act is None or act.open or (node.full and not node.is_live(act.session)):
             return
         session = self.sessions[act.session]
-        if session.steers or session.queued:
+        if session.steers or session.queued or len(session.line) >= self.settings.max_inbox:
             return  # more than two outcomes
         self.said += 2
         text, reply = f"{act.session} adds {self.said}", f"{act.session} answers {self.said}"

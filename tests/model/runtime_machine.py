@@ -182,6 +182,9 @@ class RuntimeMachine(RuntimeActs):
     def say_more(self, name: str, sid: str) -> None:
         self.send(name, self.there(sid), None, other=True, create=True, busy="queue")
 
+    def speak(self, sid: str) -> None:
+        self.say_more("left", sid)
+
     def _refusal(
         self, session: Session | None, known: Turn | None, *, create: bool, busy: str, same: bool
     ) -> type[Exception] | None:

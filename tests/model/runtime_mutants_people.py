@@ -81,7 +81,7 @@ def remember_for_every_user(patch: pytest.MonkeyPatch) -> None:
 
 
 def remember_what_was_to_be_forgotten_with_its_process(patch: pytest.MonkeyPatch) -> None:
-    def tenacious(self: MemoryStore, known: Remembered) -> bool:  # noqa: ARG001 - the shape of what it replaces
+    def tenacious(self: MemoryStore, known: Remembered) -> bool:
         return True
 
     patch.setattr(MemoryStore, "_holds", tenacious)

@@ -45,10 +45,10 @@ class RacingMachine(CrashingMachine):
 
     @rule(name=nodes, sid=ids, first=st.booleans())
     def answer_against_cancel(self, name: str, sid: str, *, first: bool) -> None:
-        if not self.stage.acts:
+        if not self.something_runs(sid):
             return
         act, node = self.act(sid), self.pick(name)
-        if act.open:
+        if act.open or self.sessions[act.session].steers:
             return
         self.said += 1
         text = f"{act.session} answers {self.said}"

@@ -86,7 +86,7 @@ def test_a_state_set_from_outside_does_not_keep_a_session_from_being_loaded(worl
     world.answer("a")
     world.set_state("left", "a", 1)
     say(world, "left")
-    world.ask_people("left", "a", ["pay"], free=False)
+    world.ask_people("a", ["pay"], free=False)
     world.set_state("right", "a", 2)
     world.decide_all("right", "a", [True])
     world.tool_returns("a", 0)
@@ -96,7 +96,7 @@ def test_a_state_set_from_outside_does_not_keep_a_session_from_being_loaded(worl
 
 
 def test_a_call_that_nobody_decided_has_a_result_in_the_copy_of_a_session(world: RacingMachine) -> None:
-    world.ask_people("left", "a", ["pay"], free=False)
+    world.ask_people("a", ["pay"], free=False)
     world.cancel("left", "a", None, clear=False)
     world.copy("right", "a", "b")
     say(world, "left", "b")
@@ -107,7 +107,7 @@ def test_a_caller_in_another_process_hears_that_its_turn_waits(world: RacingMach
     say(world, "right")
     world.answer("a")
     assert len(world.callers) == 1
-    world.ask_people("left", "a", ["pay", "send"], free=True)
+    world.ask_people("a", ["pay", "send"], free=True)
     world.tool_returns("a", 0)
     world.let_time_pass(0.5)
     assert not world.callers
