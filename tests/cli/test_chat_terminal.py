@@ -158,10 +158,12 @@ class Screen:
     """A terminal that can be looked at."""
 
     def __init__(self, socket: Path, folder: Path, columns: int, rows: int) -> None:
-        self._command = ["tmux", "-S", str(socket), "-f", "/dev/null"]
+        self._socket, self._begun = socket, 0
         self._folder, self._size = folder, ["-x", str(columns), "-y", str(rows)]
 
     def begin(self, *arguments: str) -> None:
+        self._begun += 1  # a server that is ending would still answer at its socket
+        self._command = ["tmux", "-S", f"{self._socket}{self._begun}", "-f", "/dev/null"]
         shell = shlex.join([*COMMAND, *arguments])
         env = environment(self._folder, TERM="screen-256color")
         del env["COLUMNS"]
@@ -187,7 +189,8 @@ class Screen:
         os.kill(int(self._tmux("list-panes", "-F", "#{pane_pid}")), signal.SIGKILL)
 
     def end(self) -> None:
-        subprocess.run([*self._command, "kill-server"], capture_output=True, check=False)
+        if self._begun:
+            subprocess.run([*self._command, "kill-server"], capture_output=True, check=False)
 
     def _tmux(self, *arguments: str, env: dict[str, str] | None = None) -> str:
         done = subprocess.run([*self._command, *arguments], capture_output=True, text=True, check=False, env=env)
