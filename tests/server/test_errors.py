@@ -95,6 +95,32 @@ async def test_whatever_is_wrong_has_the_one_shape() -> None:
                 assert answer.status_code == status
 
 
+async def test_halves_of_characters_break_nothing() -> None:
+    half = b"\\ud83d"
+    async with served() as server:
+        await server.client.post("/api/sessions", json={"sessionId": "s"})
+        for path, body in (
+            ("sessions", b'{"sessionId": "%s"}'),
+            ("sessions", b'{"title": "%s"}'),
+            ("message", b'{"sessionId": "s", "content": "%s"}'),
+            ("sessions/s/cancel", b'{"%s": 1}'),
+            ("message", b'{"sessionId": "s", "content": [{"type": "%s"}]}'),
+        ):
+            answer = await server.client.post(f"/api/{path}", content=body % half, headers=JSON)
+            assert answer.status_code == 400, answer.text
+            check(answer.json(), ERROR)
+        put = await server.client.put("/api/sessions/s/state", content=b'{"state": {"a": "x%s"}}' % half, headers=JSON)
+        state = await server.client.get("/api/sessions/s/state")
+    assert put.json()["state"] == state.json()["state"] == {"a": "x?"}
+
+
+async def test_a_body_that_is_nested_too_deeply_is_refused() -> None:
+    async with served() as server:
+        for body in (b"[" * 200_000, b'{"state":' * 100_000):
+            answer = await server.client.post("/api/sessions", content=body, headers=JSON)
+            assert (answer.status_code, answer.json()["type"]) == (400, "user")
+
+
 async def test_a_method_that_is_not_possible_names_those_that_are() -> None:
     async with served() as server:
         found = await server.client.put("/api/greeting")
@@ -212,6 +238,7 @@ async def test_a_request_is_logged_with_ids_and_without_a_word_of_it(caplog: pyt
         answer = await server.client.post("/api/message-sync", json=body, params={"q": "pomegranate"})
         await server.client.get("/api/sessions/s/history")
         await server.client.get("/api/pomegranate")
+        await server.client.get("/api/sessions/pomegranate%20juice")
     lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "sojourn.server"]
     assert lines[0] == {
         "event": "request", "method": "POST", "path": "/api/message-sync", "status": 200, "ms": lines[0]["ms"],
@@ -219,6 +246,7 @@ async def test_a_request_is_logged_with_ids_and_without_a_word_of_it(caplog: pyt
     }  # fmt: skip
     assert (lines[1]["path"], lines[1]["session"]) == ("/api/sessions/{session_id}/history", "s")
     assert (lines[2]["path"], lines[2]["code"]) == ("-", "route_not_found")
+    assert (lines[3]["status"], lines[3].get("session")) == (400, None)
     assert "pomegranate" not in caplog.text
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sojourn.server.app import make_app
-from tests.server.kit import SOON, Served, becomes, say, served
+from tests.server.kit import SOON, Served, becomes, served
 from tests.server.scripts import Door, asking, tool_turn
 from tests.server.shapes import ANSWER, APPROVAL, HISTORY, QUEUED, SESSION, SESSION_DETAIL, SESSION_LOADED, check
 
@@ -416,8 +416,3 @@ def _resolved(schema: object, schemas: dict[str, dict[str, object]]) -> dict[str
 
 def _is_error(answer: dict[str, object]) -> bool:
     return "ErrorAnswer" in json.dumps(answer)
-
-
-async def test_a_stream_of_messages_is_read_by_say() -> None:
-    async with served() as server:
-        assert (await say(server, "x"))[-1].name == "run:complete"

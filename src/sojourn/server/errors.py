@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -154,25 +155,26 @@ def body_of(problem: Problem, trace_id: str, endpoint: str, method: str) -> dict
     return {**shape, "context": dict(problem.context)} if problem.context else shape
 
 
-def response_of(problem: Problem, scope: Mapping[str, Any]) -> JSONResponse:
+def response_of(problem: Problem, scope: Mapping[str, Any]) -> Response:
     """The answer to a request (its ASGI scope) that ended in this."""
     state = scope.get("state", {})
     state["code"] = problem.code
     body = body_of(problem, state.get("trace_id", ""), scope["path"], scope["method"])
-    return JSONResponse(body, problem.kind.status, headers=dict(problem.headers))
+    # escaped, since it may name what was sent, and half a character cannot be encoded
+    return Response(json.dumps(body), problem.kind.status, headers=dict(problem.headers), media_type="application/json")
 
 
 def install(app: FastAPI) -> None:
     """Let the application answer every error in this shape."""
 
-    async def ours(request: Request, error: Exception) -> JSONResponse:
+    async def ours(request: Request, error: Exception) -> Response:
         return response_of(problem_of(error), request.scope)
 
-    async def invalid(request: Request, error: Exception) -> JSONResponse:
+    async def invalid(request: Request, error: Exception) -> Response:
         issues = error.errors() if isinstance(error, RequestValidationError) else []
         return response_of(_invalid(issues), request.scope)
 
-    async def http(request: Request, error: Exception) -> JSONResponse:
+    async def http(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         detail = str(error.detail) if isinstance(error, HTTPException) else ""
         headers = (error.headers or {}) if isinstance(error, HTTPException) else {}

@@ -13,6 +13,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sojourn.errors import InvalidSessionId
+from sojourn.records import check_session_id
 from sojourn.server.errors import problem_of, response_of
 
 logger = logging.getLogger("sojourn.server")
@@ -69,7 +71,6 @@ def _log(level: int, told: Mapping[str, Any]) -> None:
 
 def _line(scope: Scope, state: dict[str, Any], status: int, seconds: float) -> dict[str, Any]:
     route = getattr(scope.get("route"), "path", None)
-    session = scope.get("path_params", {}).get("session_id") or state.get("session")
     told = {
         "event": "request",
         "method": scope["method"],
@@ -78,12 +79,21 @@ def _line(scope: Scope, state: dict[str, Any], status: int, seconds: float) -> d
         "status": status,
         "ms": round(seconds * 1000, 1),
         "user": state.get("user"),
-        "session": session,
+        "session": _session(scope, state),
         "turn": state.get("turn"),
         "code": state.get("code"),
         "trace": state["trace_id"],
     }
     return {name: found for name, found in told.items() if found is not None}
+
+
+def _session(scope: Scope, state: dict[str, Any]) -> str | None:
+    """The id of the session that it was about; what is no id may be anything, and is not logged."""
+    named = scope.get("path_params", {}).get("session_id") or state.get("session")
+    try:
+        return None if named is None else check_session_id(named)
+    except InvalidSessionId:
+        return None
 
 
 def _report(error: Exception, trace: str) -> None:

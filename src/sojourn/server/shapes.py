@@ -185,9 +185,18 @@ def _is_json(value: Any) -> bool:
 def arguments(text: str) -> Any:
     """A call's arguments as an object; as they were written where they are none."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return sendable(json.loads(text))
+    except (ValueError, RecursionError):
         return text
+
+
+def sendable(value: Any) -> Any:
+    """A JSON value as it is, but for halves of characters, which nobody could read."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    return value
 
 
 def approval(found: Approval, call_id: str) -> wire.ApprovalInfo:

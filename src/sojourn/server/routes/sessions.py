@@ -185,14 +185,14 @@ async def unload_session(session_id: SessionId, caller: Caller) -> wire.UnloadAn
 @router.get("/sessions/{session_id}/state", response_model=wire.StateAnswer, responses=may_fail(404))
 async def get_state(session_id: SessionId, caller: Caller) -> wire.StateAnswer:
     """What the agent's tools keep of the session."""
-    return wire.StateAnswer(state=dict(await caller.state(session_id)), session_id=session_id)
+    return wire.StateAnswer(state=shapes.sendable(dict(await caller.state(session_id))), session_id=session_id)
 
 
 @router.put("/sessions/{session_id}/state", response_model=wire.StateAnswer, responses=may_fail(404, 409))
 async def put_state(session_id: SessionId, body: bodies.State, caller: Caller) -> wire.StateAnswer:
     """Replace it, while no turn runs."""
     await caller.set_state(session_id, body.state)
-    return wire.StateAnswer(state=body.state, session_id=session_id)
+    return wire.StateAnswer(state=shapes.sendable(body.state), session_id=session_id)
 
 
 @router.get("/sessions/{session_id}/turns", response_model=wire.TurnList, responses=may_fail(404))
