@@ -33,6 +33,7 @@ def make_app(runtime: Runtime, *, options: Options | None = None) -> FastAPI:
         description=ABOUT,
         version="1",
         docs_url=None,
+        openapi_url=None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lambda _app: _lifespan(runtime),

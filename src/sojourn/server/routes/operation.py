@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from fastapi.responses import PlainTextResponse
+import asyncio
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from sojourn.server import wire
 from sojourn.server.routes.common import may_fail
@@ -20,6 +22,12 @@ api = APIRouter(prefix="/api", tags=["operation"])
 async def health() -> PlainTextResponse:
     """Whether the process lives; it may still not be ready."""
     return PlainTextResponse("OK")
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> JSONResponse:
+    """What the server can do. It takes a while to make the first time, so a thread makes it."""
+    return JSONResponse(await asyncio.to_thread(request.app.openapi))
 
 
 @router.get("/ready", response_model=wire.Ready, responses=may_fail(503))

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Header, Query, Request, Response
 from sojourn.errors import SessionExists
 from sojourn.server import bodies, shapes, wire
 from sojourn.server.errors import Refused
-from sojourn.server.pieces import history_stream
+from sojourn.server.pieces import LONG, in_pieces
 from sojourn.server.routes.common import SessionId, may_fail, note
 from sojourn.server.service import Caller
 
@@ -26,9 +26,11 @@ async def list_sessions(
     query: Annotated[str | None, Query(alias="q", description="words of the title or of a message")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = PAGE,
     after: Annotated[str | None, Query(description="the `next` of the page before")] = None,
-) -> wire.SessionList:
+) -> wire.SessionList | Response:
     """A page of sessions, newest activity first."""
     page = await caller.sessions(query=query, limit=limit, after=after)
+    if len(page.sessions) > LONG:
+        return in_pieces("sessions", page.sessions, shapes.session_meta, {"next": page.next})
     return wire.SessionList(sessions=[shapes.session_meta(one) for one in page.sessions], next=page.next)
 
 
@@ -109,10 +111,11 @@ async def get_history(
     """Messages as they were said, oldest first: all, or a window of them."""
     session = await caller.get(session_id)
     messages = await caller.history(session_id, before=before, limit=limit)
-    if len(messages) > PAGE:
-        return history_stream(messages, busy=shapes.is_busy(session), limit=limit)
+    busy = shapes.is_busy(session)
     more = {"before": messages[0].seq} if limit is not None and len(messages) == limit else {}
-    return wire.History(history=[shapes.message(one) for one in messages], is_busy=shapes.is_busy(session), **more)
+    if len(messages) > LONG:
+        return in_pieces("history", messages, shapes.message, {"isBusy": busy, **more})
+    return wire.History(history=[shapes.message(one) for one in messages], is_busy=busy, **more)
 
 
 @router.get(
@@ -196,9 +199,12 @@ async def put_state(session_id: SessionId, body: bodies.State, caller: Caller) -
 
 
 @router.get("/sessions/{session_id}/turns", response_model=wire.TurnList, responses=may_fail(404))
-async def get_turns(session_id: SessionId, caller: Caller) -> wire.TurnList:
+async def get_turns(session_id: SessionId, caller: Caller) -> wire.TurnList | Response:
     """The session's turns, oldest first."""
-    return wire.TurnList(turns=[shapes.turn(one) for one in await caller.turns(session_id)])
+    turns = await caller.turns(session_id)
+    if len(turns) > LONG:
+        return in_pieces("turns", turns, shapes.turn)
+    return wire.TurnList(turns=[shapes.turn(one) for one in turns])
 
 
 @router.get("/sessions/{session_id}/turns/{turn}", response_model=wire.TurnInfo, responses=may_fail(404))

@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from sojourn.errors import ExportInvalid
 from sojourn.server import shapes, wire
+from sojourn.server.pieces import lines_in_pieces
 from sojourn.server.routes.common import SessionId, may_fail, note
 from sojourn.server.service import Caller
 
@@ -30,7 +31,9 @@ async def export_session(session_id: SessionId, caller: Caller) -> StreamingResp
     lines = caller.export(session_id)
     first = await anext(lines)  # before anything is sent: there may be no such session
     disposition = f'attachment; filename="{session_id}.jsonl"'
-    return StreamingResponse(_all(first, lines), media_type=MEDIA_TYPE, headers={"content-disposition": disposition})
+    return StreamingResponse(
+        lines_in_pieces(_all(first, lines)), media_type=MEDIA_TYPE, headers={"content-disposition": disposition}
+    )
 
 
 async def _all(first: str, lines: AsyncGenerator[str]) -> AsyncGenerator[str]:
