@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sojourn.config.document import MAX_DEPTH, parse, resolve
+from sojourn.config.document import MAX_DEPTH, NO_COLON, TOO_DEEP, parse, resolve
 
 
 def plain(text: str) -> Any:
@@ -82,7 +82,11 @@ def test_null_is_absent() -> None:
         ("a: 1\nb:\n\t- c\n", "f:3: found a tab, expected spaces: YAML is indented with spaces"),
         ("a: 'x\n\n", "f:1: found a quote that is never closed"),
         ("a: 1\nb: {c: 1\n", "f:2: found a bracket or brace that is never closed"),
-        ("a: b: c\n", "f:1: found a second ': ' in a line, or a wrong indent; put the text in quotes"),
+        ("a: b: c\n", "f:1: found a second ': ' in a line, expected one; put the text in quotes"),
+        ("a: b\n  c: d\n", f"f:2: {TOO_DEEP}"),
+        ("a:\n  b: c\n    d: e: f\n", f"f:3: {TOO_DEEP}"),
+        ("a:\n  - b: c\n\n      d: e\n", f"f:4: {TOO_DEEP}"),
+        ("a\n  b: c\n", f"f:2: {NO_COLON}"),
         ("a: 1\n---\nb: 2\n", "f:2: found a second document (---), expected one"),
         (
             "a: *hunter2\n",

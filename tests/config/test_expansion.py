@@ -147,3 +147,17 @@ def test_a_template_that_leads_nowhere_is_a_problem(text: str, said: str) -> Non
 def test_the_minimal_agent_has_no_warning() -> None:
     assert added("").warnings == ()
     assert MINIMAL.count("\n") == 2
+
+
+def test_a_variable_that_is_not_set_is_named_where_something_must_be() -> None:
+    start = "permissions: {mode: auto-approve}\nmcpServers:\n"
+    assert problems_added(start + "  a: {type: stdio, command: $CMD}\n") == [
+        "5: mcpServers.a.command: the variable CMD is not set, expected a text that is not empty; set it"
+    ]
+    url = "a URL that begins with http:// or https://"
+    assert problems_added(start + "  a: {type: http, url: 'http://$HOST:$PORT'}\n") == [
+        f"5: mcpServers.a.url: the variables HOST, PORT are not set, expected {url}; set them"
+    ]
+    assert problems_added(start + "  a: {type: http, url: $URL}\n", {"URL": "sk-secret"}) == [
+        f"5: mcpServers.a.url: found *** (from the variable URL), expected {url}"
+    ]

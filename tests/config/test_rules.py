@@ -336,3 +336,30 @@ def test_a_setting_that_a_database_does_not_have_is_warned_of() -> None:
     assert warnings_added("storage: {database: {type: sqlite, pth: a.db}}\n") == [
         "3 storage.database.pth: has no effect: it is no setting of this type of database, did you mean path?"
     ]
+
+
+@pytest.mark.parametrize(
+    ("provider", "near"),
+    [
+        ("ollama", "openai-compatible, with its address as baseURL?"),
+        ("LM Studio", "openai-compatible, with its address as baseURL?"),
+        ("azure", "openai-compatible, with its address as baseURL?"),
+        ("together.ai", "openai-compatible, with its address as baseURL?"),
+        ("claude", "anthropic?"),
+        ("opnai", "openai?"),
+    ],
+)
+def test_a_provider_of_another_name_is_told_which_one_is_meant(provider: str, near: str) -> None:
+    [problem] = problems(PROMPT + f"llm: {{provider: {provider}, model: m}}\n")
+    assert problem.endswith(f", did you mean {near}")
+
+
+def test_what_looks_like_a_variable_in_a_prompt_is_warned_of() -> None:
+    llm = "llm: {provider: openai, model: m, apiKey: k}\n"
+    [plain] = read("systemPrompt: You work for $COMPANY.\n" + llm).warnings
+    assert (plain.line, plain.key) == (1, "systemPrompt")
+    assert plain.text == "found $COMPANY; variables do not count here, so the model is told that as it is written"
+    pieces = "systemPrompt:\n  contributors:\n    - {id: a, type: static, priority: 1, content: 'ask ${TEAM}'}\n"
+    [piece] = read(pieces + llm).warnings
+    assert (piece.line, piece.key) == (3, "systemPrompt.contributors[0].content")
+    assert read("systemPrompt: It costs $5 or $x, US$ and $PATH{}.\n" + llm).warnings == ()

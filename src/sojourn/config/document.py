@@ -44,10 +44,14 @@ WORDS: dict[str, Scalar] = {
 #: What cannot be stored, printed or passed to a program.
 UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 
+#: A line that was meant to be a key of its own, and goes on with what is above it.
+TOO_DEEP = "found a key with a deeper indent than the key above, which has a value; give both the same indent"
+NO_COLON = "found a key below a line that is no key; put a colon behind that line, or correct the indent"
+
 #: A part of the parser's sentence, and ours for it, which quotes nothing: what stands there may be a password.
 SYNTAX = (
     (r"'\t'", "found a tab, expected spaces: YAML is indented with spaces"),
-    ("mapping values are not allowed", "found a second ': ' in a line, or a wrong indent; put the text in quotes"),
+    ("mapping values are not allowed", "found a second ': ' in a line, expected one; put the text in quotes"),
     ("could not find expected ':'", "found a key without ': ' behind it"),
     ("unexpected end of stream", "found a quote that is never closed"),
     ("<stream end>", "found a bracket or brace that is never closed"),
@@ -97,6 +101,7 @@ class _Builder:
     def __init__(self, text: str, file: str) -> None:
         self.file = file
         self.problems: list[Problem] = []
+        self._text = text
         self._breaks = [index for index, mark in enumerate(text) if mark == "\n"]
         self._last_line = len(self._breaks) + (not text.endswith("\n"))
         self._anchors: dict[str, tuple[Node, int] | None] = {}
@@ -113,7 +118,17 @@ class _Builder:
         if "unexpected end" in said or "<stream end>" in said:
             mark = error.context_mark or mark
         sentence = next((ours for part, ours in SYNTAX if part in said), "found what cannot be read as YAML")
+        if "mapping values are not allowed" in said and mark:
+            sentence = self._indent(mark.index) or sentence
         return Problem(self.file, self.line(mark.index if mark else 0), "", sentence)
+
+    def _indent(self, index: int) -> str | None:
+        """What is wrong where a colon stands that is the first of its line; None where it is not the first."""
+        *above, before = self._text[:index].split("\n")
+        if not before.startswith(" ") or ": " in before:
+            return None
+        last = next((line for line in reversed(above) if line.strip()), "")
+        return TOO_DEEP if ": " in last else NO_COLON
 
     def document(self, events: Iterator[Any]) -> Node | None:
         """The tree of the only document."""

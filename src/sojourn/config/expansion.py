@@ -116,4 +116,5 @@ class _Variables:
                     node.line, path, f"the variable {name} is not set, so nothing stands in its place; set it{near}"
                 )
         value = VARIABLE.sub(lambda found: self._environ.get(found["bare"] or found["braced"], ""), text).strip()
-        return replace(node, value=value, variables=names)
+        unset = tuple(dict.fromkeys(name for name in names if name not in self._environ))
+        return replace(node, value=value, variables=names, unset=unset)

@@ -23,6 +23,8 @@ class Node:
     lines: int = 1
     #: The variables that it was made from.
     variables: tuple[str, ...] = ()
+    #: Those of them that are not set.
+    unset: tuple[str, ...] = ()
 
     def at(self, *path: str | int) -> Node | None:
         """The value that the path leads to; None where there is none, or null."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from sojourn.config.configuration import KeyPath
 from sojourn.config.expansion import VARIABLE, Report
 from sojourn.config.node import Node
+from sojourn.config.providers import provider_meant
 from sojourn.config.schema import PROVIDERS
-from sojourn.config.wording import did_you_mean, shown
+from sojourn.config.wording import shown
+
+#: What is meant as a variable, and not as shell code or a price, in a text for the model.
+_CAPITALS = re.compile(r"\$(?:[A-Z][A-Z0-9_]+|\{[A-Z][A-Z0-9_]+\})(?![A-Za-z0-9_{])")
 
 #: These are at no fixed address.
 NEED_BASE_URL = ("openai-compatible", "litellm")
@@ -66,12 +71,18 @@ def _keys(root: Node, problem: Report, warning: Report) -> None:
     for path, key in root.entries("sojourn", "keys"):
         provider = str(path[-1])
         if provider not in PROVIDERS:
-            near = did_you_mean(provider, PROVIDERS)
-            problem(key.line, path, f"found an unknown provider, expected one of {', '.join(PROVIDERS)}{near}")
+            problem(
+                key.line, path, f"found an unknown provider, expected one of {', '.join(PROVIDERS)}" + _meant(provider)
+            )
         elif provider == own:
             warning(key.line, path, "has no effect: it is the provider of llm, whose key is llm.apiKey")
         elif provider in NEED_BASE_URL:
             warning(key.line, path, "has no effect: no session can switch to it, since it is at no fixed address")
+
+
+def _meant(provider: str) -> str:
+    near = provider_meant(provider)
+    return "" if NEED_BASE_URL[0] in near else near  # to those a session cannot switch
 
 
 def _unique(entries: Iterable[tuple[KeyPath, Node]], problem: Report) -> None:
@@ -126,6 +137,16 @@ def _not_expanded(root: Node, warning: Report) -> None:
         if VARIABLE.match(root.text(*path) or ""):
             text = "found what looks like a variable; variables do not count here, so it is taken as it is written"
             warning(_line(root, *path), path, text)
+    pieces = root.entries("systemPrompt", "contributors")
+    prompts = [
+        (("systemPrompt",), root.at("systemPrompt")),
+        *(((*at, "content"), one.at("content")) for at, one in pieces),
+    ]
+    for place, prompt in prompts:
+        found = _CAPITALS.search(prompt.value) if prompt and isinstance(prompt.value, str) else None
+        if prompt and found:
+            text = f"found {found[0]}; variables do not count here, so the model is told that as it is written"
+            warning(prompt.line, place, text)
 
 
 def _line(root: Node, *path: str) -> int:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from sojourn.config.configuration import KeyPath
 from sojourn.config.expansion import VARIABLE, Report, is_expanded
 from sojourn.config.node import Node
+from sojourn.config.providers import provider_meant
 from sojourn.config.schema import AgentConfig
 from sojourn.config.shape import ANYTHING, Kind, locate
 from sojourn.config.wording import did_you_mean, is_secret, shown
@@ -73,15 +74,22 @@ def _unknown(key: str, parent: Kind) -> str:
 
 
 def _wrong(node: Node, path: KeyPath, kind: Kind) -> str:
-    hidden = bool(node.variables)
     expected = kind.expected if kind is not ANYTHING else "something else"
-    sentence = f"found {shown(node.value, path, hidden=hidden, lines=node.lines)}, expected {expected}"
+    if node.unset:
+        which = f"variable {node.unset[0]} is" if len(node.unset) == 1 else f"variables {', '.join(node.unset)} are"
+        return f"the {which} not set, expected {expected}; set {'it' if len(node.unset) == 1 else 'them'}"
+    if node.variables:
+        made_of = ", ".join(dict.fromkeys(node.variables))
+        return f"found {shown(node.value, path, hidden=True)} (from the variable {made_of}), expected {expected}"
+    sentence = f"found {shown(node.value, path, lines=node.lines)}, expected {expected}"
     value = node.value
-    if isinstance(value, str) and not hidden and not is_secret(path):
+    if isinstance(value, str) and not is_secret(path):
         if "number" in expected and value.strip().lstrip("-").replace(".", "", 1).isdigit():
             return f"{sentence}, without quotes"
         if VARIABLE.search(value) and not is_expanded(path):
             return f"{sentence}; variables do not count here"
+        if path == ("llm", "provider"):
+            return sentence + provider_meant(value)
         return sentence + did_you_mean(value, kind.options)
     if isinstance(value, int | float) and expected.startswith("a text"):
         return f"{sentence}; put it in quotes"

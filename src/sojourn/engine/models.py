@@ -11,6 +11,7 @@ from typing import Any, cast
 from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings, ThinkingLevel
 
+from sojourn.config.providers import missing_library
 from sojourn.config.schema import LLM
 from sojourn.errors import AgentUnsupported, InvalidInput
 
@@ -39,11 +40,7 @@ def build_model(llm: LLM) -> Model[Any]:
     try:
         module = import_module(module_of(llm.provider))
     except ImportError as error:
-        name = _MODULES.get(llm.provider, llm.provider)
-        package = "sojourn" if name == "openai" else f"sojourn[{name}]"
-        raise AgentUnsupported(
-            f"llm.provider: {llm.provider} needs a library that is not installed; run: pip install '{package}'"
-        ) from error
+        raise AgentUnsupported(f"llm.provider: {missing_library(llm.provider)}") from error
     model: Model[Any] = module.build(llm, settings)
     return model
 
