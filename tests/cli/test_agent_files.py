@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sojourn.cli.init import PROPOSED, TOOLS
+from sojourn.config import providers
 from sojourn.config.schema import PROVIDERS
 from tests.cli.kit import invoke, printed, terminal
 
@@ -47,9 +48,38 @@ def test_every_problem_has_its_line(home: Path) -> None:
 def test_check_for_programs(home: Path) -> None:
     Path("agent.yml").write_text(WHOLE)
     shape = printed("check", "--json")
-    assert list(shape) == ["ok", "file", "problems", "warnings", "storage", "configuration"]
+    assert list(shape) == ["ok", "file", "problems", "warnings", "runs", "storage", "configuration"]
     assert shape["configuration"]["sessions"] == {"maxSessions": 100, "sessionTTL": 3_600_000}
     assert {"file", "line", "key", "text"} == set(shape["warnings"][0])
+
+
+def test_what_this_machine_lacks_is_a_warning_and_no_fault_of_the_file(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "k-1")
+    monkeypatch.setitem(providers._LIBRARIES, "anthropic", ("anthropic", "no_such_parent.package"))
+    Path("agent.yml").write_text(WHOLE.replace("openai", "anthropic").replace("chat.db", "far/away/chat.db"))
+    done = invoke("check")
+    assert done.exit_code == 0
+    needs = "anthropic needs a library that is not installed; run: pip install 'sojourn[anthropic]'"
+    assert f"warning: agent.yml: llm.provider: {needs}\n" in done.stderr
+    folder = Path.cwd() / "far" / "away"
+    assert f"warning: agent.yml: storage.database.path: there is no folder {folder}; make it first\n" in done.stderr
+    assert "agent.yml is valid, but cannot run here as it is; " in done.stderr
+    shape = printed("check", "--json")
+    assert (shape["ok"], shape["runs"], shape["problems"]) == (True, False, [])
+    assert [warning["key"] for warning in shape["warnings"][1:]] == ["llm.provider", "storage.database.path"]
+    told = invoke("init", "other.yml", "--yes", "--provider", "anthropic")
+    assert needs in told.stderr
+
+
+@pytest.mark.parametrize(("set_to", "runs"), [("k-1", True), ("", False)])
+def test_a_file_without_its_key_cannot_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch, set_to: str, *, runs: bool
+) -> None:
+    monkeypatch.setenv("MY_KEY", set_to)
+    Path("agent.yml").write_text(WHOLE)
+    assert printed("check", "--json")["runs"] is runs
 
 
 def test_without_a_file_check_says_how_to_get_one(home: Path) -> None:
@@ -81,6 +111,21 @@ def test_what_is_proposed_can_be_used(home: Path, provider: str) -> None:
     shape = printed("check", "--json")
     assert shape["configuration"]["llm"]["provider"] == provider
     assert all("variable" in warning["text"] for warning in shape["warnings"])
+
+
+@pytest.mark.parametrize("provider", ["openai-compatible", "litellm"])
+def test_no_key_is_proposed_for_a_server_of_ones_own(home: Path, provider: str) -> None:
+    assert invoke("init", "--yes", "--provider", provider).exit_code == 0
+    assert "\n  # apiKey: $SERVER_API_KEY\n" in Path("agent.yml").read_text()
+    assert "OPENAI" not in Path("agent.yml").read_text()
+    shape = printed("check", "--json")
+    assert ("apiKey" in shape["configuration"]["llm"], shape["warnings"], shape["runs"]) == (False, [], True)
+
+
+@pytest.mark.parametrize("provider", ["vertex", "bedrock"])
+def test_a_cloud_is_proposed_a_variable_for_its_key(home: Path, provider: str) -> None:
+    assert invoke("init", "--yes", "--provider", provider).exit_code == 0
+    assert f"\n  apiKey: ${PROPOSED[provider][1]}\n" in Path("agent.yml").read_text()
 
 
 @pytest.mark.parametrize("tools", TOOLS)
@@ -156,7 +201,7 @@ def test_init_asks_in_a_terminal(home: Path) -> None:
         seen.type("\n")
         assert seen.end() == 0
     llm = printed("check", "--json")["configuration"]["llm"]
-    assert (llm["provider"], llm["model"]) == ("anthropic", "claude-sonnet-4-5")
+    assert (llm["provider"], llm["model"]) == ("anthropic", PROPOSED["anthropic"][0])
     assert "apiKey: $MY_KEY\n" in Path("agent.yml").read_text()
 
 

@@ -1,4 +1,4 @@
-"""`sojourn check`: what an agent.yml means, or all that is wrong with it."""
+"""`sojourn check`: what an agent.yml means, what it lacks on this machine, or all that is wrong with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from sojourn.bootstrap import storage_of
 from sojourn.cli.exits import FAILED, OK, explain
 from sojourn.cli.notes import tell, visible
-from sojourn.cli.place import AGENT_FILE, shown_address
+from sojourn.cli.place import AGENT_FILE, file_of, shown_address
 from sojourn.config.configuration import Configuration, Problem
 from sojourn.errors import ConfigInvalid, SojournError
 
@@ -34,14 +34,39 @@ def check_file(file: Path | None, *, json: bool) -> int:
         else:
             explain(error)
         return FAILED
+    lacking = _lacking(chosen, configuration, address)
+    warnings = [*configuration.warnings, *lacking]
     if json:
-        _print_json(_shape(chosen, configuration, address))
+        _print_json(_shape(chosen, configuration, address, warnings, runs=not lacking and _has_key(configuration)))
         return OK
     _print_yaml(_yaml(configuration))
-    for warning in configuration.warnings:
+    for warning in warnings:
         typer.secho(f"warning: {visible(str(warning))}", err=True, fg="yellow")
-    tell(f"{chosen} can be used; conversations are kept in {shown_address(address)}")
+    here = "can be used" if not lacking and _has_key(configuration) else "is valid, but cannot run here as it is"
+    tell(f"{chosen} {here}; conversations are kept in {shown_address(address)}")
     return OK
+
+
+def _lacking(file: Path, configuration: Configuration, address: str) -> list[Problem]:
+    """What the file needs and this machine has not; the file itself is right."""
+    from sojourn.config.providers import is_installed, missing_library
+
+    provider, database = configuration.agent.llm.provider, file_of(address)
+    found = []
+    if not is_installed(provider):
+        found.append(Problem(str(file), 0, "llm.provider", missing_library(provider)))
+    if database is not None and not database.parent.is_dir():
+        text = f"there is no folder {database.parent}; make it first"
+        found.append(Problem(str(file), 0, "storage.database.path", text))
+    return found
+
+
+def _has_key(configuration: Configuration) -> bool:
+    """Whether the model can be asked; what is wrong otherwise is a warning of the file's own."""
+    from sojourn.config.rules import NEED_NO_KEY
+
+    llm = configuration.agent.llm
+    return bool(llm.api_key and llm.api_key.strip()) or llm.provider in NEED_NO_KEY
 
 
 def _loaded(file: Path) -> tuple[Configuration, str]:
@@ -67,14 +92,17 @@ def _print_yaml(text: str) -> None:
     Console().print(Syntax(text, "yaml", background_color="default", word_wrap=True))
 
 
-def _shape(file: Path, configuration: Configuration, address: str) -> dict[str, Any]:
+def _shape(
+    file: Path, configuration: Configuration, address: str, warnings: Sequence[Problem], *, runs: bool
+) -> dict[str, Any]:
     from sojourn.config.effective import effective
 
     return {
         "ok": True,
         "file": str(file),
         "problems": [],
-        "warnings": _warnings(configuration.warnings),
+        "warnings": _warnings(warnings),
+        "runs": runs,
         "storage": address,
         "configuration": effective(configuration),
     }

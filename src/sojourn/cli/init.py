@@ -14,23 +14,25 @@ from sojourn.cli.init_file import text_of
 from sojourn.cli.notes import errors, tell
 from sojourn.cli.place import AGENT_FILE
 from sojourn.cli.transfers import whole_file
+from sojourn.config.providers import is_installed, missing_library, provider_meant
 from sojourn.config.schema import PROVIDERS
 from sojourn.errors import without_secrets
 
-#: What is proposed for a provider: a model, and the variable that usually holds its key.
+#: What is proposed for a provider: a model, and the variable that usually holds its key; none where a server of one's
+#: own may answer, which must not be sent another service's key.
 PROPOSED = {
-    "openai": ("gpt-5-mini", "OPENAI_API_KEY"),
-    "openai-compatible": ("llama3.2", "OPENAI_API_KEY"),
-    "anthropic": ("claude-sonnet-4-5", "ANTHROPIC_API_KEY"),
-    "google": ("gemini-2.5-flash", "GOOGLE_GENERATIVE_AI_API_KEY"),
-    "groq": ("llama-3.3-70b-versatile", "GROQ_API_KEY"),
-    "xai": ("grok-4", "XAI_API_KEY"),
-    "cohere": ("command-a-03-2025", "COHERE_API_KEY"),
-    "openrouter": ("openai/gpt-5-mini", "OPENROUTER_API_KEY"),
-    "litellm": ("gpt-5-mini", "LITELLM_API_KEY"),
-    "glama": ("openai/gpt-5-mini", "GLAMA_API_KEY"),
-    "vertex": ("gemini-2.5-flash", ""),
-    "bedrock": ("anthropic.claude-sonnet-4-5-20250929-v1:0", ""),
+    "openai": ("gpt-6-luna", "OPENAI_API_KEY"),
+    "openai-compatible": ("llama3.2", ""),
+    "anthropic": ("claude-sonnet-5-5", "ANTHROPIC_API_KEY"),
+    "google": ("gemini-3.8-flash", "GOOGLE_GENERATIVE_AI_API_KEY"),
+    "groq": ("openai/gpt-oss-120b", "GROQ_API_KEY"),
+    "xai": ("grok-4.7", "XAI_API_KEY"),
+    "cohere": ("command-a-plus-05-2026", "COHERE_API_KEY"),
+    "openrouter": ("openai/gpt-6-luna", "OPENROUTER_API_KEY"),
+    "litellm": ("gpt-6-luna", ""),
+    "glama": ("openai/gpt-6-luna", "GLAMA_API_KEY"),
+    "vertex": ("gemini-3.8-flash", "VERTEX_API_KEY"),
+    "bedrock": ("global.anthropic.claude-sonnet-5-5", "AWS_BEARER_TOKEN_BEDROCK"),
 }
 
 #: Where a provider without an address of its own often answers.
@@ -80,6 +82,8 @@ def write_agent(file: Path | None, answers: Answers, *, yes: bool, force: bool) 
     tell(f"wrote {target}; look at it with `sojourn check{named}`, then `sojourn chat{chosen}`")
     if answers.key_variable:
         tell(f"the key is read from the variable {answers.key_variable}; it is never written down")
+    if not is_installed(answers.provider or ""):
+        tell(missing_library(answers.provider or ""))
     return 0
 
 
@@ -90,8 +94,7 @@ def complete(answers: Answers, ask: Ask) -> None:
     answers.model = _word("model", "Model", answers.model, model, ask)
     if answers.provider in PROPOSED_URL and answers.base_url is None:
         answers.base_url = ask("Where it answers (URL)", PROPOSED_URL[answers.provider])
-    if variable or answers.key_variable:
-        answers.key_variable = _variable(answers, variable, ask)
+    answers.key_variable = _variable(answers, variable, ask)
     answers.system_prompt = _word("system-prompt", "What it is told first", answers.system_prompt, PROMPT, ask)
     answers.tools = _one_of("tools", "Tools, from an MCP server", answers.tools, ask, TOOLS)
     question = f"Database file ({DEFAULT_STORAGE}: in your data folder)"
@@ -103,7 +106,8 @@ def _one_of(option: str, question: str, given: str | None, ask: Ask, allowed: Se
     found = given
     while found is None or found not in allowed:
         if found is not None:
-            _wrong(option, repr(found), f"one of {', '.join(allowed)}", given)
+            near = provider_meant(found) if allowed is PROVIDERS else ""
+            _wrong(option, repr(found), f"one of {', '.join(allowed)}{near}", given)
         found = ask(f"{question} ({', '.join(allowed)})", allowed[0]).strip()
     return found
 
@@ -117,7 +121,7 @@ def _word(option: str, question: str, given: str | None, default: str, ask: Ask)
 
 def _variable(answers: Answers, proposed: str, ask: Ask) -> str:
     given = answers.key_variable
-    optional = not proposed or answers.provider in PROPOSED_URL  # who asks is said in another way, or to nobody
+    optional = not proposed
     question = "Variable of the environment that holds its key" + (" (- for none)" if optional else "")
     found = given
     while found is None or not _is_name(found):
@@ -126,7 +130,7 @@ def _variable(answers: Answers, proposed: str, ask: Ask) -> str:
                 return ""
             # never the value itself: it may be the key
             _wrong("key-variable", "something else", "the name of a variable, never the key itself", given)
-        found = ask(question, proposed).strip().removeprefix("$")
+        found = ask(question, proposed or "-").strip().removeprefix("$")
     return found
 
 

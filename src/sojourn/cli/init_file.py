@@ -63,6 +63,11 @@ def _llm(answers: Answers) -> str:
             "  # Read from the environment when the agent starts. Never write the key itself here.",
             f"  apiKey: ${answers.key_variable}",
         ]
+    else:
+        lines += [
+            "  # Where the server wants a key, name a variable that holds its own: whatever it holds is sent there.",
+            "  # apiKey: $SERVER_API_KEY",
+        ]
     lines += [
         "  # temperature: 0.7",
         "  # maxOutputTokens: 2000",
