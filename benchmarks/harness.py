@@ -123,14 +123,14 @@ def written_bytes() -> int:
     return _counted("/proc/self/io", "write_bytes:")
 
 
-def rss_bytes() -> int:
-    """The memory that this process occupies now."""
-    return _counted("/proc/self/status", "VmRSS:") * 1024
+def rss_bytes(process: int | str = "self") -> int:
+    """The memory that a process occupies now, this one unless another is named."""
+    return _counted(f"/proc/{process}/status", "VmRSS:") * 1024
 
 
-def descriptors() -> int:
-    """How many files this process has open."""
-    return len(list(Path("/proc/self/fd").iterdir()))
+def descriptors(process: int | str = "self") -> int:
+    """How many files a process has open, this one unless another is named."""
+    return len(list(Path(f"/proc/{process}/fd").iterdir()))
 
 
 def _counted(path: str, name: str) -> int:

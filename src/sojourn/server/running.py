@@ -18,6 +18,9 @@ MAX_HEADERS = 32 * 1024
 #: How long streams have to send their ends once the runtime has closed, seconds.
 LAST_WORDS = 5
 
+#: How long a connection may be idle, seconds: longer than clients keep one, or it would be closed under their feet.
+KEEP_ALIVE = 75
+
 #: How many connections may wait to be taken.
 BACKLOG = 2048
 
@@ -92,6 +95,7 @@ def make_server(app: FastAPI, runtime: Runtime) -> Server:
         log_level="warning",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
         h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_graceful_shutdown=round(runtime.settings.close_wait.total_seconds()) + LAST_WORDS,
     )
