@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Any, Self
 
-from sojourn.abc import Engine, SessionStore
+from sojourn.abc import Engine, SessionStore, ToolSeen
 from sojourn.clock import Clock, SystemClock
 from sojourn.errors import InvalidInput, RuntimeClosed, SessionNotFound, TurnCancelled
 from sojourn.records import LOCAL_USER, BusyPolicy, OnInterrupt, Statistics, TurnStatus, UnloadReason
@@ -218,6 +219,16 @@ class Runtime(Scope):
             max_sessions=residency.max_sessions,
             session_ttl=residency.session_ttl,
         )
+
+    def agent_model(self) -> Mapping[str, Any]:
+        """The model of sessions that have not chosen another one, without its key."""
+        self.check_open()
+        return self._engine.model({})
+
+    async def tools(self) -> Sequence[ToolSeen]:
+        """The tools that the agent has now; those of an MCP server only while it can be reached."""
+        self.check_open()
+        return await self._engine.tools()
 
     # -- for the scopes
 

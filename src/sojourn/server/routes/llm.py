@@ -18,7 +18,7 @@ router = APIRouter(prefix="/api", tags=["llm"])
 async def current(caller: Caller, service: Serving, session: OptionalSession = None) -> wire.LlmAnswer:
     """The model of a session, or the agent's; never its key."""
     if session is None:
-        config = dict(service.runtime.core.engine.model({}))
+        config = dict(service.runtime.agent_model())
         return wire.LlmAnswer(config=config, routing={"viaDexto": False})
     config = dict(await caller.model(session))
     return wire.LlmAnswer(config=config, session_id=session, routing={"viaDexto": False})

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/api", tags=["tools"])
 async def list_tools(service: Serving) -> wire.ToolList:
     """The tools that the agent has now; an MCP server's are there while the server is."""
     found = []
-    for tool in await service.runtime.core.engine.tools():
+    for tool in await service.runtime.tools():
         more: dict[str, Any] = {"server_name": tool.server} if tool.server else {}
         found.append(
             wire.ToolInfo(
