@@ -122,10 +122,13 @@ class RuntimeActs(RuntimeWorld):
             return
         act = self.act(sid)
         if not act.open:
-            self.said += 1
-            self.stage.order(act.session, "answer", f"{act.session} answers {self.said}")
-            self.sessions[act.session].answer(f"{act.session} answers {self.said}")
-            self.check()
+            self.answer_of(act)
+
+    def answer_of(self, act: Act) -> None:
+        self.said += 1
+        self.stage.order(act.session, "answer", f"{act.session} answers {self.said}")
+        self.sessions[act.session].answer(f"{act.session} answers {self.said}")
+        self.check()
 
     @rule(sid=ids)
     def fail(self, sid: str) -> None:

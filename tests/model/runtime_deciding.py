@@ -12,7 +12,7 @@ from hypothesis.stateful import precondition, rule
 from sojourn.errors import ApprovalDecided, ApprovalNotFound, SessionNotFound
 from sojourn.records import ApprovalStatus, Remember
 from tests.model.runtime_acts import TOOLS, ids
-from tests.model.runtime_machine import RuntimeMachine, nodes
+from tests.model.runtime_machine import TTL, RuntimeMachine, nodes
 from tests.model.runtime_nodes import OTHER, Act, Node, user_of
 from tests.model.runtime_people import GATED, Question, is_alike, kept_of
 
@@ -58,6 +58,28 @@ class DecidingMachine(RuntimeMachine):
         act = self.working(sid)
         if act is not None and not act.open:
             self.answer(sid)
+
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, sid=ids, other=ids, remember=st.sampled_from(sorted(Remember)))
+    def remember_and_ask_elsewhere(self, name: str, sid: str, other: str, remember: Remember) -> None:
+        """A yes for later, and the same call in another session."""
+        self.ask_people(sid, ["pay"], free=False)
+        asked = [question for question in self.asked(pending=True) if question.tool == "pay"]
+        if asked:
+            place = self.asked(pending=True).index(asked[-1])
+            self.decide(name, place, yes=True, changed=False, remember=remember, pending=True)
+        if self.nodes and other not in self.stage.acts:
+            self.send(name, other, None, other=True, create=True, busy="queue")
+        act = self.stage.acts.get(other)
+        if act is not None and not act.open:
+            self.respond_in(act, ["pay"])
+
+    @precondition(lambda self: self.nodes)
+    @rule(sid=ids)
+    def nobody_decides(self, sid: str) -> None:
+        if self.settings.approval_timeout is not None:
+            self.ask_people(sid, ["pay"], free=False)
+            self.let_time_pass(TTL + 1)
 
     # -- what is decided
 

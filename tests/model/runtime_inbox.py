@@ -55,6 +55,15 @@ class InboxMachine(DecidingMachine):
 
     @precondition(lambda self: self.nodes)
     @rule(name=nodes, sid=ids)
+    def say_before_the_answer(self, name: str, sid: str) -> None:
+        act = self.working(sid)
+        if act is not None and not act.open:
+            self.put(name, act.session, InputKind.STEER, create=True)
+            if self.stage.acts.get(act.session) is act:
+                self.answer_of(act)
+
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, sid=ids)
     def send_as_steer(self, name: str, sid: str) -> None:
         node, sid = self.pick(name), self.there(sid)
         session = self.sessions.get(sid)

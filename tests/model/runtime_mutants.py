@@ -15,7 +15,7 @@ from sojourn.sessions.mailbox import Mailbox
 from sojourn.sessions.residency import Name, Residency
 from sojourn.sessions.turn_run import TurnRun
 from sojourn.stores.memory import MemoryStore
-from tests.model.runtime_mutants_people import PEOPLE_MUTANTS
+from tests.model.runtime_mutants_people import PEOPLE_MUTANTS, RARE_PEOPLE
 from tests.model.runtime_races import MemoryMachine, SqliteMachine
 
 
@@ -78,6 +78,14 @@ def drop_what_was_written_when_cancelled(patch: pytest.MonkeyPatch) -> None:
 def cut_what_was_said_after_the_reset(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Mailbox, "_is_gone", lambda self, run: self._gone is not None and run.key == self._gone[0])
 
+
+#: Found only in one of some hundred histories; the long run looks for them.
+RARE = {
+    unload_the_busy,
+    drop_what_was_written_when_cancelled,
+    cut_what_was_said_after_the_reset,
+    *RARE_PEOPLE,
+}
 
 #: Each with the machine that finds it sooner.
 MUTANTS = [

@@ -151,3 +151,10 @@ PEOPLE_MUTANTS = [
     forget_the_state_when_it_leaves_memory,
     ask_nobody_again_after_a_crash,
 ]
+
+RARE_PEOPLE = {
+    start_the_turn_again_with_a_decision_made_twice,
+    remember_for_every_user,
+    remember_what_was_to_be_forgotten_with_its_process,
+    forget_the_state_when_it_leaves_memory,
+}

@@ -187,9 +187,7 @@ class RuntimeWorld(RuleBasedStateMachine):
             if sid not in self.sessions and any(c.session == sid and c.turn is None for c in self.callers):
                 self.sessions[sid] = self.new_session(sid)
             if sid in self.sessions:
-                self._asked_again(self.sessions[sid], found)
-                self._expired(self.sessions[sid], found)
-                self._accepted(self.sessions[sid], found)
+                self._moved(self.sessions[sid], found)
         begun, self.stage.begun = self.stage.begun, []
         self.begun = {act.session for act in begun}
         for act in begun:
@@ -198,6 +196,16 @@ class RuntimeWorld(RuleBasedStateMachine):
         for sid, found in seen.items():
             if sid in self.sessions and self._taken_over(self.sessions[sid], found):
                 self.sessions[sid].take_over(self.settings.on_interrupt)
+
+    def _moved(self, session: Session, found: Seen) -> None:
+        """What came first, input or questions, shows in whether it superseded them."""
+        number = session.current.number if session.current else 0
+        if any((row.turn, row.status) == (number, TurnStatus.CANCELLED) for row in found.turns):
+            self._asked_again(session, found)
+        self._expired(session, found)
+        self._accepted(session, found)
+        self._asked_again(session, found)
+        self._expired(session, found)
 
     def new_session(self, sid: str) -> Session:
         return Session(sid, is_remembered=self.is_remembered)
