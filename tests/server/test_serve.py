@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -237,3 +237,23 @@ async def test_a_reader_that_does_not_read_slows_no_turn() -> None:
                 assert answer.status_code == 200
             found = [block async for block in blocks(slow)]
     assert found[-1].name == "run:complete"
+
+
+async def test_a_reader_that_does_not_read_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sojourn.server.running.LAST_WORDS", 0.05)
+    async with served(close_wait=timedelta(0)) as server:
+        for _ in range(5):
+            await server.runtime.send("s", "x" * 1_000_000)
+        _, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]), limit=1024)
+        writer.write(b"GET /api/sessions/s/events HTTP/1.1\r\nhost: localhost\r\nlast-event-id: 0\r\n\r\n")
+        await writer.drain()
+        while not server.server.server_state.tasks:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        async with asyncio.timeout(SOON):
+            await server.stop()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

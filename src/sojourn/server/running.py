@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -16,7 +17,7 @@ from sojourn.sessions.runtime import Runtime
 MAX_HEADERS = 32 * 1024
 
 #: How long streams have to send their ends once the runtime has closed, seconds.
-LAST_WORDS = 5
+LAST_WORDS = 2.0
 
 #: How long a connection may be idle, seconds: longer than clients keep one, or it would be closed under their feet.
 KEEP_ALIVE = 75
@@ -48,6 +49,7 @@ class Server(uvicorn.Server):
         self._runtime = runtime
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._cutting: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """End, from any thread or signal; a second time at once."""
@@ -69,8 +71,9 @@ class Server(uvicorn.Server):
             await self.serve(sockets)
         finally:
             self._close()
-            if self._closing is not None:
+            if self._closing is not None and self._cutting is not None:
                 await self._closing
+                self._cutting.cancel()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
@@ -80,7 +83,16 @@ class Server(uvicorn.Server):
 
     def _close(self) -> None:
         if self._closing is None:
-            self._closing = asyncio.ensure_future(self._runtime.close())
+            self._closing = asyncio.create_task(self._runtime.close(), name="sojourn-close")
+            self._cutting = asyncio.create_task(self._cut(self._closing), name="sojourn-cut")
+
+    async def _cut(self, closing: asyncio.Task[None]) -> None:
+        """Cut the connections of readers that do not read, so that they do not hold up the end."""
+        await asyncio.wait([closing])
+        await asyncio.sleep(LAST_WORDS)
+        for connection in list(self.server_state.connections):
+            if (transport := getattr(connection, "transport", None)) is not None:
+                transport.abort()
 
 
 def make_server(app: FastAPI, runtime: Runtime) -> Server:
@@ -97,6 +109,6 @@ def make_server(app: FastAPI, runtime: Runtime) -> Server:
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE,
         h11_max_incomplete_event_size=MAX_HEADERS,
-        timeout_graceful_shutdown=round(runtime.settings.close_wait.total_seconds()) + LAST_WORDS,
+        timeout_graceful_shutdown=math.ceil(runtime.settings.close_wait.total_seconds() + LAST_WORDS) + 2,
     )
     return Server(config, runtime)
