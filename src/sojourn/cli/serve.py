@@ -135,7 +135,7 @@ def _log(level: str) -> None:
     from sojourn.server.logs import JsonLines
 
     logger = logging.getLogger("sojourn")
-    if logger.handlers:
+    if logger.handlers or not logger.propagate:
         return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
