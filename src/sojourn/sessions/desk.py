@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from sojourn.abc import Accepted, NewInput
-from sojourn.errors import InvalidInput, RuntimeClosed, SessionNotFound, SojournError, StorageCorrupt
+from sojourn.errors import AgentUnsupported, InvalidInput, RuntimeClosed, SessionNotFound, SojournError, StorageCorrupt
 from sojourn.records import BusyPolicy, Content, InputKind, Reply, UnloadReason
 from sojourn.sessions import current
 from sojourn.sessions.checks import printable
@@ -72,6 +72,8 @@ class Desk:
 
     async def _take_in(self, name: Name, said: Said, *, whole: bool) -> Ticket | Reply:
         core = self._core
+        if not core.works:
+            raise AgentUnsupported("this runtime runs no turns; open the storage with an agent to send to a session")
         if not said.create and core.residency.peek(name) is None:
             await core.store.get(*name)
         # a tool that waited for a place could wait for the one that its own turn holds

@@ -220,6 +220,8 @@ class Core:
     residency: Residency[Live]
     feeds: Feeds
     outcomes: Outcomes = field(default_factory=Outcomes)
+    #: Whether turns are run here at all.
+    works: bool = True
     #: How many inputs may be in line or held in one session.
     max_inbox: int = 100
     #: How long people have to decide, milliseconds; None: for ever.

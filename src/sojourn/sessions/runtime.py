@@ -119,6 +119,7 @@ class Runtime(Scope):
         )
         feeds = Feeds(self._clock, self._store)
         self._core = core = Core(self._store, self._engine, self._clock, settings.on_interrupt, residency, feeds)
+        core.works = settings.takes_up_work
         core.max_inbox = settings.max_inbox
         core.fleeting = settings.forget_allowed
         if settings.approval_timeout is not None:

@@ -4,12 +4,15 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sojourn import Sojourn
+from sojourn.bootstrap import reading
 from sojourn.errors import AgentUnsupported, StorageFull, StorageUnavailable
-from sojourn.records import TurnStatus
+from sojourn.records import SessionStatus, TurnStatus
 from sojourn.sessions.handle import SessionHandle
 from sojourn.sessions.runtime import Runtime
 from sojourn.sessions.scope import Scope
@@ -145,3 +148,14 @@ async def test_statistics_say_where_sessions_are(world: World, stage: Stage) -> 
     assert await runtime.for_user("ann").sessions() is not None
     stage.let("wait")
     await soon(asyncio.gather(*calls))
+
+
+async def test_a_runtime_without_an_agent_takes_no_message_that_it_would_have_to_answer(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/read.db"
+    async with Sojourn(ScriptedEngine(), storage=storage) as runtime:
+        await runtime.send("s", "hi")
+    async with reading(storage) as runtime:
+        with pytest.raises(AgentUnsupported):
+            await runtime.send("s", "again")
+        assert [message.text for message in await runtime.history("s")] == ["hi", "you said: hi"]
+        assert (await runtime.get("s")).status is SessionStatus.IDLE
