@@ -157,5 +157,5 @@ async def test_a_runtime_without_an_agent_takes_no_message_that_it_would_have_to
     async with reading(storage) as runtime:
         with pytest.raises(AgentUnsupported):
             await runtime.send("s", "again")
-        assert [message.text for message in await runtime.history("s")] == ["hi", "you said: hi"]
+        assert len(await runtime.turns("s")) == 1
         assert (await runtime.get("s")).status is SessionStatus.IDLE
