@@ -52,7 +52,7 @@ def test_storage_can_lie_elsewhere(tmp_path: Path) -> None:
         (["run", "hi", "--session", "a b"], 2, "error: session id: found 'a b', expected 1 to 128 characters"),
         (["run", "hi", "--storage", "mysql://x"], 2, "error: storage: found 'mysql://x', expected 'sqlite:///PATH'"),
         (["run", "hi", "--storage", "sqlite:////no/such/folder/x.db"], 1, "error: database /no/such/folder/x.db:"),
-        (["run", "-"], 2, "error: content: found ''"),
+        (["run", "-"], 2, "error: standard input is empty"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_an_exit_code(

@@ -8,15 +8,17 @@ import signal
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from sojourn.abc import Run, Step
-from sojourn.bootstrap import Sojourn
+from sojourn.bootstrap import Sojourn, reading
 from sojourn.cli import run
-from sojourn.cli.exits import WAITS
+from sojourn.cli.exits import FAILED, WAITS, Refusal
+from sojourn.records import TurnStatus
 from sojourn.testing import ScriptedEngine, ScriptedHistory, pause, say
 from tests.cli.kit import COMMAND, environment, invoke, printed, sojourn, terminal
 
@@ -88,13 +90,68 @@ async def test_a_turn_that_waits_for_a_person_says_for_what(
 
     monkeypatch.setattr(run, "agent_runtime", scripted)
     monkeypatch.chdir(tmp_path)
-    assert await run.say_once(run.Wanted(prompt="pay", session="s", agent=None, storage="memory:")) == WAITS
+    there = f"sqlite:///{tmp_path / 'told.db'}"
+    assert await run.say_once(run.Wanted(prompt="pay", session="s", agent=None, storage=there)) == WAITS
     out, told = capsys.readouterr()
     assert out == ""
     assert 'the turn waits for 1 decision:\n  pay({"sum":5})\n    sojourn approvals approve ' in told
-    assert await run.say_once(run.Wanted(prompt="pay", session="s", agent=None, storage=None, json=True)) == WAITS
+    assert await run.say_once(run.Wanted(prompt="pay", session="s", agent=None, storage=there, json=True)) == WAITS
     reply = json.loads(capsys.readouterr().out)
     assert (reply["finish_reason"], reply["approvals"][0]["args"]) == ("waiting", {"sum": 5})
+    assert await run.say_once(run.Wanted(prompt="pay", session="s", agent=None, storage="memory:")) == WAITS
+    told = capsys.readouterr().err
+    assert "the turn waited for people (pay); the conversation was in memory only, and is gone" in told
+    assert "sojourn approvals" not in told
+
+
+async def test_what_is_said_to_a_session_that_waits_gives_up_nothing_unasked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def script(run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+        yield say("may I?", calls=["pay"])
+        yield pause((0, "pay"))
+
+    storage = f"sqlite:///{tmp_path / 'chat.db'}"
+    monkeypatch.setattr(run, "agent_runtime", lambda *_: Sojourn(ScriptedEngine(script), storage=storage))
+    monkeypatch.chdir(tmp_path)
+    wanted = run.Wanted(prompt="pay", session="s", agent=None, storage=storage, json=True)
+    assert await run.say_once(wanted) == WAITS
+    with pytest.raises(Refusal, match="session s waits for a decision about pay; `sojourn approvals list") as refused:
+        await run.say_once(wanted)
+    assert refused.value.code == FAILED
+    assert await run.say_once(replace(wanted, supersede=True)) == WAITS
+    async with reading(storage) as runtime:
+        statuses = [turn.status for turn in await runtime.turns("s")]
+    assert sorted(statuses) == [TurnStatus.CANCELLED, TurnStatus.WAITING]
+
+
+def test_what_was_in_memory_only_cannot_be_gone_on_with(home: Path) -> None:
+    done = sojourn(home, "run", "hello", "--storage", "memory:")
+    assert done.returncode == 0
+    assert "the conversation was in memory only, and is gone" in done.stderr
+    assert "go on with" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "told"),
+    [
+        ([""], b"", "the prompt is empty; say something"),
+        (["-"], b" \n", "standard input is empty; say something"),
+        (["-"], b"\xd4\x00", "standard input is no text in UTF-8"),
+        ([b"\xd4"], b"", "the prompt is no text in UTF-8"),
+    ],
+)
+def test_what_is_no_prompt_is_told_in_the_commands_words(
+    home: Path, arguments: list[str | bytes], said: bytes, told: str
+) -> None:
+    known = environment(home, LC_ALL="C")
+    done = subprocess.run([*COMMAND, "run", *arguments], env=known, input=said, capture_output=True, check=False)
+    assert (done.returncode, done.stderr.decode()) == (2, f"error: {told}\n")
+
+
+def test_a_piped_prompt_is_said_without_the_end_of_its_line(home: Path) -> None:
+    sojourn(home, "run", "-s", "piped", said="Grüezi\n\n")
+    assert printed("sessions", "history", "piped", "--json")["history"][0]["content"] == "Grüezi\n"
 
 
 # -- with a model that takes its time
@@ -191,6 +248,16 @@ def test_a_turn_that_fails_is_one_sentence_and_exit_code_1(home: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "error: the turn failed: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_provider_that_is_not_there_is_named_with_its_address_and_told_once(home: Path) -> None:
+    agent("http://me:hunter2@127.0.0.1:1/v1?token=hunter3")
+    with Path("agent.yml").open("a") as file:
+        file.write("sojourn: {modelRetries: 0}\n")
+    done = sojourn(home, "run", "hello")
+    whom = "the model's provider could not be reached (openai-compatible at 127.0.0.1:1)"
+    told = f"error: the turn failed: {whom}; send the message again later\n"
+    assert (done.returncode, done.stderr) == (1, told)
 
 
 def test_a_file_that_cannot_be_used_is_a_problem_a_line(home: Path) -> None:

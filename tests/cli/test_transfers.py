@@ -83,8 +83,9 @@ def test_a_file_that_cannot_be_imported_stops_no_other(home: Path) -> None:
 def test_what_is_there_is_not_imported_again(home: Path) -> None:
     done = invoke("sessions", "import", "-", said=exported("greece-1"))
     assert done.exit_code == 1
-    assert "error: standard input: session 'greece-1' already exists" in done.stderr
-    assert "with --id" in done.stderr
+    assert "error: standard input: session 'greece-1' is already there; give --id to" in done.stderr
+    done = invoke("sessions", "import", "-", "--id", "greece-2", said=exported("greece-1"))
+    assert "error: standard input: session 'greece-2' is already there; choose another --id" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -51,6 +52,9 @@ def run(
     agent: AgentOption = None,
     storage: StorageOption = None,
     json: JsonOption = False,
+    supersede: Annotated[
+        bool, typer.Option("--supersede", help="Give up a turn of the conversation that waits for a decision.")
+    ] = False,
 ) -> None:
     """Say one thing and print the answer on standard output; everything else goes to standard error.
 
@@ -58,7 +62,10 @@ def run(
     """
     from sojourn.cli.run import Wanted, say_once
 
-    finish(say_once(Wanted(prompt=prompt, session=session, agent=agent, storage=storage, json=json)))
+    wanted = Wanted(
+        prompt=prompt, session=session, agent=agent, storage=storage, json=json, supersede=supersede
+    )  # fmt: skip
+    finish(say_once(wanted))
 
 
 @app.command()
@@ -171,6 +178,8 @@ def main() -> NoReturn:
     if sys.argv[1:] == ["--version"]:  # what reads a command line takes as long to load as all else
         _print_version()
         sys.exit(OK)
+    if logging.lastResort is not None:  # what nobody asked to be logged; of turns the commands tell themselves
+        logging.lastResort.addFilter(lambda record: record.name != "sojourn.turns" or record.levelno > logging.WARNING)
     try:
         app(prog_name="sojourn")
     finally:

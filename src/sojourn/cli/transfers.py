@@ -127,6 +127,9 @@ async def import_files(place: Place, sources: Sequence[Path], *, id: str | None)
             for file in files:
                 try:
                     made.append(await _import(open_.scope, file, id, alone=len(files) == 1))
+                except SessionExists as error:
+                    hint = "give --id to import it beside that one" if id is None else "choose another --id"
+                    code = _explain(file, Refusal(f"session {error.session!r} is already there; {hint}"))
                 except (SojournError, OSError) as error:
                     code = _explain(file, error)
                 advance()
@@ -155,8 +158,7 @@ def _reading(file: Path, *, alone: bool) -> Iterator[tuple[BinaryIO, Advance]]:
 def _explain(file: Path, error: Exception) -> int:
     if isinstance(error, OSError):
         return explain(error)
-    hint = "; import it beside that one with --id" if isinstance(error, SessionExists) else ""
-    explain(Refusal(f"{'standard input' if str(file) == '-' else file}: {error}{hint}"))
+    explain(Refusal(f"{'standard input' if str(file) == '-' else file}: {error}"))
     return FAILED
 
 

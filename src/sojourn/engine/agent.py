@@ -17,7 +17,7 @@ from pydantic_ai.run import AgentRun
 from sojourn.abc import Ask, DepsFactory, Engine, Entry, History, ModelResponded, Run, Step, ToolFinished, ToolSeen
 from sojourn.clock import Clock, SystemClock
 from sojourn.engine import codec
-from sojourn.engine.choices import Choice, told_model
+from sojourn.engine.choices import Choice, told_model, whom
 from sojourn.engine.guard import Guard
 from sojourn.engine.history import PydanticAIHistory
 from sojourn.engine.listing import tools_of
@@ -115,7 +115,7 @@ class PydanticAIEngine(Engine):
                     return
                 except RequestFailed as error:
                     failed = error
-                again = retries.after(failed)
+                again = retries.after(failed, lambda: self._asked(run, choice))
                 del failed  # and with it the run that broke, before the wait
                 yield again
                 await self._clock.sleep(again.wait)
@@ -181,6 +181,10 @@ class PydanticAIEngine(Engine):
 
     def model(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         return told_model(self._agent.model)
+
+    def _asked(self, run: Run, choice: Choice) -> str:
+        """The provider and where it answers."""
+        return whom(self.model(run.settings), choice.model or self._agent.model)
 
     def _iter(self, play: _Play, guard: Guard) -> AbstractAsyncContextManager[AgentRun[Any, Any]]:
         choice = play.choice

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio.to_thread
 from pydantic_ai.models import Model
@@ -60,6 +61,17 @@ def told_model(model: object) -> dict[str, Any]:
         provider, _, name = model.rpartition(":")
         return {"provider": provider, "model": name} if provider else {"model": name}
     return {"model": "unknown"}
+
+
+def whom(told: Mapping[str, Any], model: object) -> str:
+    """A model's provider and its host, for people; nothing else of its address, which may hold a login."""
+    provider, address = str(told.get("provider", "")), getattr(model, "base_url", None)
+    try:
+        parts = urlsplit(str(address or ""))
+        host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+    except ValueError:
+        host = None
+    return f"{provider} at {host}" if provider and host else provider or host or ""
 
 
 class Models:

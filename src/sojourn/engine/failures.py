@@ -17,7 +17,7 @@ from typing import Any
 from pydantic_ai import exceptions
 
 _LOST = "the connection to the model's provider was lost"
-_UNREACHABLE = "the model's provider could not be reached"
+UNREACHABLE = "the model's provider could not be reached"
 _SLOW = "the model's provider did not answer in time"
 _LIMITED = "the model's provider limits requests"
 _OVERLOADED = "the model's provider is overloaded"
@@ -50,9 +50,9 @@ _NAMES: dict[tuple[str, str], str] = {
         (package, name): reason
         for package in ("httpx", "httpx2", "httpcore", "httpcore2")
         for name, reason in {
-            "ConnectError": _UNREACHABLE,
-            "ConnectTimeout": _UNREACHABLE,
-            "ProxyError": _UNREACHABLE,
+            "ConnectError": UNREACHABLE,
+            "ConnectTimeout": UNREACHABLE,
+            "ProxyError": UNREACHABLE,
             "TimeoutException": _SLOW,
             "NetworkError": _LOST,
             "RemoteProtocolError": _LOST,
@@ -61,24 +61,24 @@ _NAMES: dict[tuple[str, str], str] = {
     **{
         (package, name): reason
         for package in ("openai", "anthropic", "groq")
-        for name, reason in {"APITimeoutError": _SLOW, "APIConnectionError": _UNREACHABLE}.items()
+        for name, reason in {"APITimeoutError": _SLOW, "APIConnectionError": UNREACHABLE}.items()
     },
     ("anthropic", "OverloadedError"): _OVERLOADED,
     ("botocore", "ReadTimeoutError"): _SLOW,
-    ("botocore", "ConnectTimeoutError"): _UNREACHABLE,
+    ("botocore", "ConnectTimeoutError"): UNREACHABLE,
     ("botocore", "ConnectionClosedError"): _LOST,
     ("botocore", "ResponseStreamingError"): _LOST,
     ("botocore", "HTTPClientError"): _LOST,
-    ("botocore", "EndpointConnectionError"): _UNREACHABLE,
-    ("botocore", "ConnectionError"): _UNREACHABLE,
+    ("botocore", "EndpointConnectionError"): UNREACHABLE,
+    ("botocore", "ConnectionError"): UNREACHABLE,
     ("urllib3", "ReadTimeoutError"): _SLOW,
     ("urllib3", "ProtocolError"): _LOST,
     ("requests", "Timeout"): _SLOW,
-    ("requests", "ConnectionError"): _UNREACHABLE,
+    ("requests", "ConnectionError"): UNREACHABLE,
     ("aiohttp", "ServerTimeoutError"): _SLOW,
     ("aiohttp", "ClientConnectionError"): _LOST,
     ("aiohttp", "ClientPayloadError"): _LOST,
-    ("google", "TransportError"): _UNREACHABLE,
+    ("google", "TransportError"): UNREACHABLE,
 }
 
 #: Failures that look like one of the network and are one of the configuration: an address or a header that cannot be
@@ -86,7 +86,7 @@ _NAMES: dict[tuple[str, str], str] = {
 _SETTLED_NAMES = frozenset({"UnsupportedProtocol", "LocalProtocolError", "InvalidURL", "TooManyRedirects"})
 
 _GRPC = {
-    "UNAVAILABLE": _UNREACHABLE,
+    "UNAVAILABLE": UNREACHABLE,
     "DEADLINE_EXCEEDED": _SLOW,
     "RESOURCE_EXHAUSTED": _LIMITED,
     "ABORTED": _CONFLICT,
@@ -167,7 +167,7 @@ def _transport(error: BaseException) -> str | None:
         if reason := _NAMES.get((kind.__module__.partition(".")[0], kind.__name__)):
             return reason
     if isinstance(error, exceptions.ModelConnectionError):
-        return _UNREACHABLE if error.phase in ("pool", "connect") else _LOST
+        return UNREACHABLE if error.phase in ("pool", "connect") else _LOST
     if isinstance(error, TimeoutError):
         return _SLOW
     return _LOST if isinstance(error, ConnectionError) else None

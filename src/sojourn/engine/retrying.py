@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError, ModelQuotaExceededError
 
 from sojourn.abc import ModelRetried
-from sojourn.engine.failures import Passing, passing_failure
+from sojourn.engine.failures import UNREACHABLE, Passing, passing_failure
 from sojourn.errors import ModelFailed, SojournError, without_secrets
 from sojourn.records import Usage
 
@@ -54,14 +54,19 @@ class Retries:
         """The next request is another one."""
         self._made = 0
 
-    def after(self, failed: RequestFailed) -> ModelRetried:
-        """What to do after a failure; raises ModelFailed, or the error itself where it is none of the provider's."""
+    def after(self, failed: RequestFailed, asked: Callable[[], str] = str) -> ModelRetried:
+        """What to do after a failure; raises ModelFailed, or the error itself where it is none of the provider's.
+
+        `asked` says who was asked, and where; it is said of a provider that could not be reached.
+        """
         error = failed.error
         passing = None if isinstance(error, SojournError) else passing_failure(error)
         if passing is None:
             if (refused := refusal(error)) is None:
                 raise error
             raise refused from error
+        if passing.reason == UNREACHABLE and (whom := asked()):
+            passing = replace(passing, reason=f"{UNREACHABLE} ({whom})")
         if self._made >= self.limit:
             raise ModelFailed(_gave_up(passing, self._made + 1)) from error
         if passing.wait is not None and passing.wait > LONGEST_ASKED:
