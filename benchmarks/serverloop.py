@@ -76,17 +76,19 @@ async def run(params: Mapping[str, Any], directory: Path) -> Figures:
             for name, (method, where) in ACTIONS.items():
                 sent = str(export) if method == "POST" else ""
                 command = [_ASK, method, url + where, sent] if method else [_FOLLOW, url + where, str(last)]
-                held, took = [], []
+                held, used, took = [], [], []
                 for _ in range(params["times"]):
                     heart, began = Heart(watched), time.perf_counter()
                     async with heart.listening():
                         await _asked(command)
                     held.append(heart.longest)
+                    used.append(heart.longest_cpu)
                     took.append(time.perf_counter() - began)
                     if method == "POST":
                         await runtime.delete("copy-of-long")
                 figures[f"{name}_ms"] = percentile(held, 50) * 1000
                 figures[f"{name}_worst_ms"] = max(held) * 1000
+                figures[f"{name}_cpu_ms"] = percentile(used, 50) * 1000
                 figures[f"{name}_took_ms"] = percentile(took, 50) * 1000
             server.stop()
             await serving

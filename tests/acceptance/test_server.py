@@ -79,7 +79,7 @@ async def test_a_thousand_drops_and_several_restarts_change_nothing_of_what_a_re
         try:
             await insist(served.url, "the first", "k-0")
             said = ["the first"]
-            readers = [Reader(where, chance, 10**9, 900, Reading(place="0")) for _ in range(4)]
+            readers = [Reader(where, chance, 10**9, 3000, Reading(place="0")) for _ in range(6)]
             steady = Reader(where, chance, 0, reading=Reading(place="0"))
             over = asyncio.Event()
             turns = 10**9
@@ -93,7 +93,7 @@ async def test_a_thousand_drops_and_several_restarts_change_nothing_of_what_a_re
                 rounds += 1
                 said.append(f"message {rounds}")
                 await insist(served.url, said[-1], f"k-{rounds}")
-                if rounds % 12 == 0:
+                if rounds % 8 == 0:
                     await asyncio.sleep(chance.random() * 0.2)
                     if restarts % 2:
                         await served.kill()
@@ -104,11 +104,10 @@ async def test_a_thousand_drops_and_several_restarts_change_nothing_of_what_a_re
                 await quiet(served.url)
             for one in readers:
                 one.cuts = 0
-            turns = len(said)
-            over.set()
-            await insist(served.url, "the last", "k-last")
             said.append("the last")
             turns = len(said)
+            over.set()
+            await insist(served.url, said[-1], "k-last")
             found = await asyncio.gather(*reads)
             late = await Reader(where, chance, 0, reading=Reading(place="0")).read(WATCH, everything(turns))
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -89,7 +90,8 @@ async def load(core: Core, user: str, lines: AsyncIterator[object], *, id: str |
                 entries.append(importing.entry(data["entry"]))
         if row is None:
             raise ExportInvalid(1, "", "a line that begins an exported session")
-        importing.check_whole(row, turns, entries, core.engine)
+        # a long history must not hold up everybody else
+        await asyncio.to_thread(importing.check_whole, row, turns, entries, core.engine)
     except KeyError as error:
         raise ExportInvalid(number, line, f"a line that has {error.args[0]!r}") from error
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:

@@ -1,0 +1,43 @@
+"""What is large is not done on the event loop in one go."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from sojourn.abc import Entry
+from sojourn.testing import ScriptedEngine, ScriptedHistory
+from tests.server.kit import served
+
+
+class Noting(ScriptedEngine):
+    """Notes in which threads histories are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[threading.Thread] = []
+
+    def history(self) -> ScriptedHistory:
+        threads = self.threads
+
+        class Noted(ScriptedHistory):
+            def extend(self, entries: Sequence[Entry]) -> None:
+                threads.append(threading.current_thread())
+                super().extend(entries)
+
+        return Noted()
+
+
+async def test_an_imported_session_is_checked_beside_the_loop() -> None:
+    engine = Noting()
+    async with served(engine) as server:
+        await server.client.post("/api/message-sync", json={"content": "hello", "sessionId": "s"})
+        lines = (await server.client.get("/api/sessions/s/export")).content
+        engine.threads.clear()
+        headers = {"content-type": "application/x-ndjson"}
+        made = await server.client.post("/api/sessions/import?sessionId=t", content=lines, headers=headers)
+        assert made.status_code == 201, made.text
+        assert engine.threads
+        assert threading.current_thread() not in engine.threads
+        again = (await server.client.get("/api/sessions/t/export")).content
+    assert again.splitlines()[1:] == lines.splitlines()[1:]
