@@ -121,8 +121,9 @@ async def test_what_is_said_to_a_session_that_waits_gives_up_nothing_unasked(
     assert refused.value.code == FAILED
     assert await run.say_once(replace(wanted, supersede=True)) == WAITS
     async with reading(storage) as runtime:
-        statuses = [turn.status for turn in await runtime.turns("s")]
-    assert sorted(statuses) == [TurnStatus.CANCELLED, TurnStatus.WAITING]
+        turns = await runtime.turns("s")
+    assert sorted(turn.status for turn in turns) == [TurnStatus.CANCELLED, TurnStatus.WAITING]
+    assert [turn.attempts for turn in turns] == [1, 1]
 
 
 def test_what_was_in_memory_only_cannot_be_gone_on_with(home: Path) -> None:

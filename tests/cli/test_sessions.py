@@ -116,6 +116,8 @@ def test_show_prints_what_is_known(home: Path) -> None:
     shape = printed("sessions", "show", "greece-2", "--json")
     assert [turn["status"] for turn in shape["turns"]] == ["completed", "completed"]
     assert shape["inbox"] == []
+    assert invoke("run", "hello", "--session", "once").exit_code == 0
+    assert "usage          1 request, " in invoke("sessions", "show", "once").stdout
 
 
 def test_a_history_tells_who_speaks(home: Path) -> None:

@@ -161,4 +161,5 @@ def _date(when: datetime) -> str:
 
 def _used(used: Usage) -> str:
     cost = "" if used.cost is None else f", ${used.cost:.4f}"
-    return f"{used.requests} requests, {used.input_tokens:,} tokens in, {used.output_tokens:,} out{cost}"
+    requests = "1 request" if used.requests == 1 else f"{used.requests} requests"
+    return f"{requests}, {used.input_tokens:,} tokens in, {used.output_tokens:,} out{cost}"

@@ -58,7 +58,8 @@ def turn_of(row: TurnRow) -> Turn:
     return Turn(
         turn=row.turn,
         status=row.status,
-        attempts=row.attempts,
+        # an attempt that ends in order, by a question or a hand-over, is not counted; people ask how often it ran
+        attempts=row.attempts if row.started is None else max(1, row.attempts),
         key=row.key,
         accepted=from_ms(row.accepted),
         started=None if row.started is None else from_ms(row.started),
