@@ -116,7 +116,9 @@ async def test_what_is_said_to_a_session_that_waits_gives_up_nothing_unasked(
     monkeypatch.chdir(tmp_path)
     wanted = run.Wanted(prompt="pay", session="s", agent=None, storage=storage, json=True)
     assert await run.say_once(wanted) == WAITS
-    with pytest.raises(Refusal, match="session s waits for a decision about pay; `sojourn approvals list") as refused:
+    with pytest.raises(
+        Refusal, match="session s waits for a decision about pay; decide with `sojourn approvals"
+    ) as refused:
         await run.say_once(wanted)
     assert refused.value.code == FAILED
     assert await run.say_once(replace(wanted, supersede=True)) == WAITS

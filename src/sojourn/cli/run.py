@@ -73,8 +73,8 @@ async def _refuse_waiting(runtime: Sojourn, session: str, wanted: Wanted) -> Non
         named = shlex.join(["sojourn", "approvals", "list", *options_of(wanted.agent, wanted.storage)])
         tools = on_one_line(", ".join(one.tool for one in asked))
         raise Refusal(
-            f"session {session} waits for a decision about {tools}; `{named}` shows how it is decided, "
-            "--supersede gives the waiting turn up"
+            f"session {session} waits for a decision about {tools}; decide with `sojourn approvals approve ID` or "
+            f"`deny ID` (`{named}` shows the ids), or give --supersede to give the waiting turn up"
         )
 
 
