@@ -359,7 +359,7 @@ def test_in_a_pipe_only_answers_come_out(tmp_path: Path) -> None:
 def test_a_session_that_is_not_there_is_exit_code_1_and_what_to_do(tmp_path: Path) -> None:
     done = sojourn(tmp_path, "chat", "-r", "nope")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "error: no session 'nope'; `sojourn sessions` lists them" in done.stderr
+    assert "error: no session 'nope'; `sojourn sessions list` lists them" in done.stderr
 
 
 def test_the_end_of_the_input_is_exit_code_0_also_when_nothing_was_said(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ async def choose(options: Options, configuration: Configuration | None) -> Found
                 return found
     if options.resume is not None:
         raise Refusal(
-            f"no session {options.resume!r}; `sojourn sessions` lists them, "
+            f"no session {options.resume!r}; `sojourn sessions list` lists them, "
             f"`sojourn chat --session {options.resume}` begins it"
         )
     return Found(named or str(uuid.uuid4()))
