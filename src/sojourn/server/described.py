@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Strict, WithJsonSchema
+from pydantic import BeforeValidator, Strict, WithJsonSchema
 
 #: Characters that a text on one line does not have.
 _UNSHOWN = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
@@ -28,9 +28,10 @@ MADE_ID: dict[str, Any] = {"type": "string", "pattern": r"^[!-~]{1,128}$"}
 
 
 def _part(kind: str, needed: str) -> dict[str, Any]:
+    value = {"type": "string", "pattern": r"^[^\x00]*$"} if kind == "text" else {"type": "string"}
     return {
         "type": "object",
-        "properties": {"type": {"const": kind}, needed: {"type": "string"}},
+        "properties": {"type": {"const": kind}, needed: value},
         "required": ["type", needed],
     }
 
@@ -54,12 +55,19 @@ EVENT: dict[str, Any] = {
     "required": ["event", "data"],
 }
 
+
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: 2.0 is a whole one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 SessionIdText = Annotated[str, WithJsonSchema(SESSION_ID)]
 TitleText = Annotated[str, WithJsonSchema(TITLE)]
 Contributing = Annotated[str, WithJsonSchema({**_TEXT, "maxLength": 120_000})]
 ContributorId = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9._-]{1,80}$"})]
 By = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"^[ -~]{1,256}$"})]
 Flag = Annotated[bool, Strict()]
-Priority = Annotated[int, Strict(), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 1_000_000})]
+Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
+Priority = Annotated[Whole, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 1_000_000})]
 #: A turn's number, a message's `seq`.
-Number = Annotated[int, Strict(), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 2**53})]
+Number = Annotated[Whole, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 2**53})]

@@ -20,6 +20,7 @@ SessionId = Annotated[
 OptionalSession = Annotated[
     str | None, WithJsonSchema(described.SESSION_ID), Query(alias="sessionId", examples=["support-42"])
 ]
+TurnNumber = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 2**53}), Path()]
 MadeId = Annotated[str, WithJsonSchema(described.MADE_ID), Path(max_length=128)]
 Key = Annotated[
     str | None,

@@ -11,7 +11,7 @@ from sojourn.errors import SessionExists
 from sojourn.server import bodies, shapes, wire
 from sojourn.server.errors import Refused
 from sojourn.server.pieces import LONG, in_pieces
-from sojourn.server.routes.common import SessionId, may_fail, note
+from sojourn.server.routes.common import SessionId, TurnNumber, may_fail, note
 from sojourn.server.service import Caller
 
 router = APIRouter(prefix="/api", tags=["sessions"])
@@ -106,7 +106,7 @@ async def get_history(
     session_id: SessionId,
     caller: Caller,
     limit: Annotated[int | None, Query(ge=1, le=1000, description="the newest so many; all without it")] = None,
-    before: Annotated[int | None, Query(ge=0, description="only messages with a smaller `seq`")] = None,
+    before: Annotated[int | None, Query(ge=0, le=2**53, description="only messages with a smaller `seq`")] = None,
 ) -> wire.History | Response:
     """Messages as they were said, oldest first: all, or a window of them."""
     session = await caller.get(session_id)
@@ -208,7 +208,7 @@ async def get_turns(session_id: SessionId, caller: Caller) -> wire.TurnList | Re
 
 
 @router.get("/sessions/{session_id}/turns/{turn}", response_model=wire.TurnInfo, responses=may_fail(404))
-async def get_turn(session_id: SessionId, turn: int, caller: Caller) -> wire.TurnInfo:
+async def get_turn(session_id: SessionId, turn: TurnNumber, caller: Caller) -> wire.TurnInfo:
     """One turn: where it stands and what it has used."""
     return shapes.turn(await caller.turn(session_id, turn))
 
