@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -41,3 +43,16 @@ async def test_an_imported_session_is_checked_beside_the_loop() -> None:
         assert threading.current_thread() not in engine.threads
         again = (await server.client.get("/api/sessions/t/export")).content
     assert again.splitlines()[1:] == lines.splitlines()[1:]
+
+
+def test_a_server_may_have_more_files_open_than_processes_usually_begin_with() -> None:
+    told = """
+import resource
+from sojourn.server.running import allow_files
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+allow_files(128)
+print(resource.getrlimit(resource.RLIMIT_NOFILE) == (128, hard))
+"""
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

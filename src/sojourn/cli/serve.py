@@ -62,8 +62,9 @@ async def serve(wanted: Wanted) -> int:
 async def _run(
     runtime: Sojourn, listening: socket.socket, wanted: Wanted, *, key: str | None, local_only: bool
 ) -> None:
-    from sojourn.server.running import make_server
+    from sojourn.server.running import allow_files, make_server
 
+    allow_files()
     server = make_server(runtime.asgi(api_key=key, local_only=local_only), runtime)
     host = f"[{wanted.host}]" if ":" in wanted.host else wanted.host
     url = f"http://{host}:{listening.getsockname()[1]}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import resource
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -21,6 +23,9 @@ LAST_WORDS = 2.0
 
 #: How long a connection may be idle, seconds: longer than clients keep one, or it would be closed under their feet.
 KEEP_ALIVE = 75
+
+#: How many files are allowed to be open; systems often start with 1,024.
+MAX_FILES = 65_536
 
 #: How many connections may wait to be taken.
 BACKLOG = 2048
@@ -39,6 +44,15 @@ def listen(host: str, port: int) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def allow_files(wanted: int = MAX_FILES) -> None:
+    """Let this process have so many files open, or as many as it may: every reader's connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class Server(uvicorn.Server):
