@@ -23,7 +23,7 @@ serve: $(VENV)/.installed-run ## Serve the demo agent over HTTP (ARGS="agent.yml
 	$(BIN)/sojourn serve $(ARGS)
 
 test: $(TOOLS) ## Run the tests (PYTEST_ARGS="-k name" passes options)
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST_ARGS)
 
 check: $(TOOLS) ## Lint, formatting, types, import direction
 	$(BIN)/ruff check .

@@ -30,7 +30,7 @@ def decisions(folder: Path, copies: int, shares: Shares) -> Decisions:
 
 
 async def test_what_people_decide_is_carried_out_once_and_what_they_deny_never(tmp_path: Path) -> None:
-    played = decisions(tmp_path, 3, Shares(deny=0.2, disagree=0.2, change=0.2, remember=0.3))
+    played = decisions(tmp_path, 3, Shares(deny=0.4, disagree=0.2, change=0.5, remember=0.3))
     kills = [Kill(kind, after=5) for kind in (ASKED, DECIDED, INSIDE)]
     await played.decide(kills, at_once=8)
     figures = await played.judge_calls()
