@@ -16,7 +16,7 @@ from sojourn.errors import SessionNotFound, TurnCancelled
 from sojourn.records import EventKind, TurnStatus
 from sojourn.sessions import residency
 from sojourn.sessions.live import Live
-from sojourn.testing import ScriptedHistory, answer, say, settle
+from sojourn.testing import ScriptedHistory, answer, call_tool, pause, say, settle
 from tests.contract.backends import BACKENDS
 from tests.unit.sessions.kit import Stage, World, all_of, around, becomes, kinds, soon, told, until
 
@@ -301,3 +301,82 @@ async def test_d25_a_fork_of_a_busy_session_is_whole_and_its_own(world: World) -
     events = [event async for event in runtime.stream(child.id, "x") if event.kind is not EventKind.TEXT]
     assert [event.seq for event in events] == sorted({event.seq for event in events})
     await becomes(runtime, TurnStatus.COMPLETED, turn=3, id=child.id)
+
+
+async def cashier(run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+    """Asks before it pays; anything else it just answers."""
+    since = history.told[max(place for place, (role, _) in enumerate(history.told) if role == "user") :]
+    if since[0][1].startswith("pay") and len(since) == 1:
+        yield say("may I?", calls=["pay"], gated=["pay"])
+        yield pause((0, "pay"))
+        return
+    for row in run.decided:
+        yield call_tool(row.index, "pay", str(row.status))
+    async for step in answer("done"):
+        yield step
+
+
+async def test_d13_what_was_allowed_in_a_session_does_not_outlive_it(world: World) -> None:
+    runtime = await world.runtime(cashier)
+    for forget in (runtime.reset, runtime.delete):
+        (asked,) = (await soon(runtime.send("s", "pay"))).approvals
+        await runtime.approve("s", asked.id, remember="session")
+        await becomes(runtime, TurnStatus.COMPLETED, turn=asked.turn, id="s")
+        assert (await soon(runtime.send("s", "pay"))).finish_reason == "stop"
+        await forget("s")
+        assert (await soon(runtime.send("s", "pay"))).finish_reason == "waiting"
+        await forget("s")
+    assert await runtime.remembered() == []
+
+
+async def test_d14_no_session_id_is_special(world: World) -> None:
+    runtime = await world.runtime(cashier)
+    (asked,) = (await soon(runtime.send("global", "pay"))).approvals
+    await runtime.approve("global", asked.id, remember="session")
+    await becomes(runtime, TurnStatus.COMPLETED, turn=1, id="global")
+    assert (await soon(runtime.send("other", "pay"))).finish_reason == "waiting"
+
+
+async def test_d15_what_a_crash_cut_goes_on_and_questions_are_there_after_a_restart(world: World) -> None:
+    runtime = await world.runtime(cashier)
+    (asked,) = (await soon(runtime.send("s", "pay"))).approvals
+    await world.kill(runtime)
+    runtime = await world.runtime(cashier)
+    assert [one.id for one in await runtime.approvals()] == [asked.id]
+    await runtime.approve("s", asked.id)
+    await becomes(runtime, TurnStatus.COMPLETED, turn=1, id="s")
+    assert await told(runtime, "s") == [
+        ("user", "pay"), ("assistant", "may I?"), ("tool", "approved"), ("assistant", "done"),
+    ]  # fmt: skip
+
+
+async def test_d16_input_after_an_interruption_is_listed_and_never_runs_with_an_unrelated_message(
+    world: World, stage: Stage
+) -> None:
+    runtime = await world.runtime(stage)
+    call = asyncio.create_task(runtime.send("s", "wait"))
+    await stage.began("wait")
+    await runtime.follow_up("s", "and then this")
+    await runtime.cancel("s")
+    with pytest.raises(TurnCancelled):
+        await soon(call)
+    await world.kill(runtime)
+    runtime = await world.runtime(stage)
+    assert [(one.content, one.held) for one in await runtime.inbox("s")] == [("and then this", True)]
+    await soon(runtime.send("s", "unrelated"))
+    assert "and then this" not in [text for _, text in await told(runtime, "s")]
+    assert await runtime.resume("s")
+    await becomes(runtime, TurnStatus.COMPLETED, turn=2, id="s")
+    assert "and then this" in [text for _, text in await told(runtime, "s")]
+
+
+async def test_d17_after_a_cancel_what_is_in_line_runs(world: World, stage: Stage) -> None:
+    runtime = await world.runtime(stage)
+    call = asyncio.create_task(runtime.send("s", "wait"))
+    await stage.began("wait")
+    behind = asyncio.create_task(runtime.send("s", "next"))
+    await settle(50)
+    assert await runtime.cancel("s")
+    with pytest.raises(TurnCancelled):
+        await soon(call)
+    assert (await soon(behind)).turn == 2
