@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 
+import pytest
+
 from sojourn.abc import Entry
 from sojourn.testing import ScriptedEngine, ScriptedHistory
-from tests.server.kit import served
+from tests.server.kit import SOON, served
 
 
 class Noting(ScriptedEngine):
@@ -43,6 +46,29 @@ async def test_an_imported_session_is_checked_beside_the_loop() -> None:
         assert threading.current_thread() not in engine.threads
         again = (await server.client.get("/api/sessions/t/export")).content
     assert again.splitlines()[1:] == lines.splitlines()[1:]
+
+
+async def test_what_a_deleted_session_leaves_is_removed_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
+    done = asyncio.Event()
+    async with served() as server:
+        store = server.runtime.core.store
+        purge = store.purge
+
+        async def noting(limit: int = 10**6) -> bool:
+            limits.append(limit)
+            more = await purge(limit)
+            if not more:
+                done.set()
+            return more
+
+        for number in range(10):
+            await server.client.post("/api/message-sync", json={"content": f"message {number}", "sessionId": "s"})
+        monkeypatch.setattr(store, "purge", noting)
+        await server.client.delete("/api/sessions/s")
+        await asyncio.wait_for(done.wait(), SOON)
+    assert len(limits) > 1
+    assert max(limits) <= 20
 
 
 def test_a_server_may_have_more_files_open_than_processes_usually_begin_with() -> None:
