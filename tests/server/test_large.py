@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -48,10 +49,12 @@ async def test_an_imported_session_is_checked_beside_the_loop() -> None:
     assert again.splitlines()[1:] == lines.splitlines()[1:]
 
 
-async def test_what_a_deleted_session_leaves_is_removed_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_deleted_session_leaves_is_removed_a_few_rows_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limits: list[int] = []
     done = asyncio.Event()
-    async with served() as server:
+    async with served(storage=f"sqlite:///{tmp_path / 'sojourn.db'}") as server:
         store = server.runtime.core.store
         purge = store.purge
 
