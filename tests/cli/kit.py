@@ -70,9 +70,19 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._handle, text.encode())
 
-    def end(self) -> int:
-        """The exit code, when everything was shown."""
-        while self._read(time.monotonic() + 30):
+    def end(self, *, pressing: str = "") -> int:
+        """The exit code, when everything was shown; what is `pressing` is typed again each second until then.
+
+        A Ctrl-C that comes in the instant before CPython waits for a line is seen with the next key only.
+        """
+        limit = time.monotonic() + 30
+        while self.process.poll() is None and time.monotonic() < limit:
+            if self._read(min(limit, time.monotonic() + 1) if pressing else limit):
+                continue
+            if not pressing:
+                break
+            self.type(pressing)
+        while self._read(time.monotonic() + 0.2):
             pass
         return self.process.wait(30)
 

@@ -214,7 +214,7 @@ def test_delete_asks_in_a_terminal(home: Path, answer: str, code: int, left: int
         shown = seen.wait_for("[y/n]")
         assert "oslo-0000  [red]My number[/red] is 42" in shown
         seen.type(answer)
-        assert seen.end() == code
+        assert seen.end(pressing=answer if answer == "\x03" else "") == code
     assert len(printed("sessions", "list", "--json")["sessions"]) == left
 
 
