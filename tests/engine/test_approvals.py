@@ -112,7 +112,7 @@ async def test_free_calls_run_and_then_the_run_ends_with_the_questions_in_the_or
         (0, "pay", '{"sum": 1}'), (2, "pay", '{"sum": 2}'),
     ]  # fmt: skip
     assert [ask.digest for ask in asked(steps)] == [response.calls[0].digest, response.calls[2].digest]
-    assert desk.done == [("look", "a"), ("look", "b")]
+    assert sorted(desk.done) == [("look", "a"), ("look", "b")]
     assert core.history.unanswered == [0, 2]
     assert core.stored().messages() == core.history.messages()
 
@@ -128,7 +128,7 @@ async def test_answers_are_carried_out_and_the_model_is_sent_the_results_in_the_
     steps = await core.go(decided=[ruled(one), ruled(two, NO, reason="too much")])
     assert shape(steps) == ["ToolFinished", "ToolFinished", "ModelResponded", "RunFinished"]
     assert sorted(step.index for step in of(steps, ToolFinished)) == [0, 2]
-    assert desk.done == [("look", "a"), ("look", "b"), ("pay", 1)]
+    assert sorted(desk.done) == [("look", "a"), ("look", "b"), ("pay", 1)]
     told = returns(script(core).sent[-1])
     assert [(part.content, part.outcome) for part in told] == [
         ("paid 1", "success"),
@@ -288,7 +288,7 @@ async def test_a_new_call_of_the_same_tool_is_asked_about_anew(desk: Desk) -> No
     [other] = asked(steps)
     assert other.arguments == '{"sum": 2}'
     assert said(await elsewhere(core).go(decided=[ruled(other, seq=4)])) == "done"
-    assert desk.done == [("pay", 1), ("pay", 2)]
+    assert sorted(desk.done) == [("pay", 1), ("pay", 2)]
 
 
 @pytest.mark.parametrize("output", [[str, DeferredToolRequests], str | DeferredToolRequests])
@@ -529,7 +529,7 @@ async def test_a_request_that_is_made_again_after_the_answers_is_sent_the_same(d
         await clock.advance(40)
     assert shape(going.result()) == ["ToolFinished", "ToolFinished", "ModelRetried", "ModelResponded", "RunFinished"]
     assert plain(script(core).sent[-2]) == plain(script(core).sent[-1])
-    assert desk.done[2:] == [("pay", 1), ("pay", 3)]
+    assert sorted(desk.done[2:]) == [("pay", 1), ("pay", 3)]
     assert is_intact(core)
 
 
