@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sojourn.abc import Accepted
 from sojourn.records import (
     Approval,
     BusyPolicy,
@@ -21,7 +22,7 @@ from sojourn.records import (
 )
 from sojourn.sessions import approvals, settings
 from sojourn.sessions.checks import printable, whole_number
-from sojourn.sessions.desk import check_said
+from sojourn.sessions.desk import Said, check_said
 from sojourn.sessions.residency import Name
 from sojourn.sessions.state import encoded
 from sojourn.sessions.views import approval_of, remembered_of
@@ -181,12 +182,17 @@ class Deciding:
     async def _put(self, id: str, content: Content, kind: InputKind, *, create: bool) -> QueuedInput:
         name = self._name(id)
         said = replace(check_said(content, None, BusyPolicy.QUEUE, create=create), kind=kind)
-        accepted = await self._runtime.desk.put(name, said)
-        if accepted.orphaned:
-            self._runtime.wake_soon(name)
+        accepted = await self._leave(name, said)
         alone = accepted.session.current is None and (kind is InputKind.STEER or accepted.session.queued == 1)
         kind = InputKind.MESSAGE if alone else kind
         return QueuedInput(position=accepted.position, turn=accepted.turn.turn, kind=kind, content=content, held=False)
+
+    async def _leave(self, name: Name, said: Said) -> Accepted:
+        """Make an input durable and let it run when there is a place for it."""
+        accepted = await self._runtime.desk.put(name, said)
+        if accepted.orphaned:
+            self._runtime.wake_soon(name)
+        return accepted
 
     def _name(self, id: str) -> Name:
         self._runtime.check_open()

@@ -158,10 +158,8 @@ class Scope(Deciding):
         the reply of the turn that it began. Raises SessionNotFound (with create=False), SessionBusy (busy="reject"),
         IdempotencyConflict, SessionReentrant, SessionLimitExceeded, TurnFailed, TurnCancelled, TurnHeld, InvalidInput.
         """
-        said, name = self._said(content, key, busy, create=create), self._name(id)
+        name, said = await self._make_way(id, content, key, busy, create=create)
         core = self._runtime.core
-        if self._interrupts(busy):
-            await self._interrupt(name)
         with current.waiting_for(core.waits, name):
             found = await self._runtime.desk.ask(name, said)
             return found if isinstance(found, Reply) else await following.outcome(core, name, found)
@@ -198,10 +196,8 @@ class Scope(Deciding):
 
         With a `key` that began the turn before, the events may begin behind `after`, an event's id.
         """
-        said, name = self._said(content, key, busy, create=create), self._name(id)
         position, core = Position.parse(after), self._runtime.core
-        if self._interrupts(busy):
-            await self._interrupt(name)
+        name, said = await self._make_way(id, content, key, busy, create=create)
         with current.waiting_for(core.waits, name):
             ticket = await self._runtime.desk.accept(name, said)
         return turn_of(ticket.accepted.turn), self._follow(name, ticket, position)
@@ -227,13 +223,8 @@ class Scope(Deciding):
         Gives its turn. Raises SessionNotFound (with create=False), SessionBusy (busy="reject"), IdempotencyConflict,
         InboxFull, InvalidInput.
         """
-        said, name = self._said(content, key, busy, create=create), self._name(id)
-        if self._interrupts(busy):
-            await self._interrupt(name)
-        accepted = await self._runtime.desk.put(name, said)
-        if accepted.orphaned:
-            self._runtime.wake_soon(name)
-        return turn_of(accepted.turn)
+        name, said = await self._make_way(id, content, key, busy, create=create)
+        return turn_of((await self._leave(name, said)).turn)
 
     async def watch(self, id: str, *, after: int | str | None = None) -> AsyncGenerator[Event]:
         """Events of the session: those stored behind `after` (an event's id), then live ones; None: from now on.
@@ -303,18 +294,18 @@ class Scope(Deciding):
         """The ledger of tool calls, in order. Raises SessionNotFound."""
         return await self._runtime.core.store.effects(*self._name(id))
 
-    def _interrupts(self, busy: BusyPolicy | str | None) -> bool:
-        return (self._runtime.settings.busy if busy is None else busy) == BusyPolicy.INTERRUPT
-
-    async def _interrupt(self, name: Name) -> None:
-        """Cancel what runs, if anything does."""
-        with suppress(SessionNotFound):
-            row = await self._runtime.core.store.get(*name)
-            if row.current is not None and row.status is SessionStatus.RUNNING:
-                await self._runtime.cancel_turn(name, row.current, clear=False)
-
-    def _said(self, content: Content, key: str | None, busy: BusyPolicy | str | None, *, create: bool) -> Said:
-        return check_said(content, key, self._runtime.settings.busy if busy is None else busy, create=create)
+    async def _make_way(
+        self, id: str, content: Content, key: str | None, busy: BusyPolicy | str | None, *, create: bool
+    ) -> tuple[Name, Said]:
+        """What is said to whom, checked; with busy="interrupt" what runs there has been cancelled."""
+        policy = self._runtime.settings.busy if busy is None else busy
+        said, name = check_said(content, key, policy, create=create), self._name(id)
+        if policy == BusyPolicy.INTERRUPT:
+            with suppress(SessionNotFound):
+                row = await self._runtime.core.store.get(*name)
+                if row.current is not None and row.status is SessionStatus.RUNNING:
+                    await self._runtime.cancel_turn(name, row.current, clear=False)
+        return name, said
 
 
 _PIECE = 200

@@ -84,8 +84,7 @@ def drop_steers(connection: apsw.Connection, row: SessionRow) -> None:
     row.held -= held
     row.steers -= len(dropped) - held
     if dropped:
-        current = TurnStatus(row.status.value) if row.current is not None else None
-        settle(connection, row, current, row.active)
+        settle(connection, row, status_of_current(row), row.active)
 
 
 def resume(connection: apsw.Connection, user: str, id: str, now: int) -> Sequence[int]:
@@ -105,8 +104,7 @@ def resume(connection: apsw.Connection, user: str, id: str, now: int) -> Sequenc
         connection.execute(SQL["follow_up_instead"], (row.turns, row.key, position))
     row.held -= len(left)
     row.queued += len(left)
-    current = TurnStatus(row.status.value) if row.current is not None else None
-    settle(connection, row, current, now)
+    settle(connection, row, status_of_current(row), now)
     return [*held, row.turns]
 
 
@@ -123,8 +121,7 @@ def discard(connection: apsw.Connection, user: str, id: str, turn: int | None, n
         for (position,) in left:
             connection.execute(SQL["drop_at"], (row.key, position))
         row.held -= len(left)
-        current = TurnStatus(row.status.value) if row.current is not None else None
-        settle(connection, row, current, row.active)
+        settle(connection, row, status_of_current(row), row.active)
     return held
 
 
@@ -144,9 +141,8 @@ def remove(connection: apsw.Connection, user: str, id: str, position: int, now: 
         connection.execute(
             SQL["end_turn"], (TurnStatus.CANCELLED.value, now, REMOVED, usage, None, None, row.key, number)
         )
-    current = TurnStatus(row.status.value) if row.current is not None else None
     row.active = max(row.active, now)
-    settle(connection, row, current, now)
+    settle(connection, row, status_of_current(row), now)
     return int(number)
 
 
@@ -160,8 +156,8 @@ def unhold(connection: apsw.Connection, row: SessionRow, held: Sequence[int]) ->
         row.queued += back
         row.steers += said
     if held:
-        current = TurnStatus(row.status.value) if row.current is not None else None
-        settle(connection, row, TurnStatus.QUEUED if row.current in held else current, row.active)
+        current = TurnStatus.QUEUED if row.current in held else status_of_current(row)
+        settle(connection, row, current, row.active)
 
 
 def hold_said(connection: apsw.Connection, key: int, queued: int, held: int, steers: int) -> tuple[int, int, int]:
@@ -195,9 +191,13 @@ def end_unowned(connection: apsw.Connection, row: SessionRow, number: int, end: 
     held = sum(state == "held" for (state,) in dropped)
     row.held -= held
     row.queued -= len(dropped) - held
-    current = TurnStatus(row.status.value) if row.current is not None else None
     row.active = max(row.active, now)
-    settle(connection, row, current, now)
+    settle(connection, row, status_of_current(row), now)
+
+
+def status_of_current(row: SessionRow) -> TurnStatus | None:
+    """How the session's current turn stands, which its own status says; None where there is none."""
+    return TurnStatus(row.status.value) if row.current is not None else None
 
 
 def settle(connection: apsw.Connection, row: SessionRow, current: TurnStatus | None, now: int) -> None:
