@@ -7,7 +7,7 @@
     │   ├── ForkPointInvalid
     │   └── ExportInvalid
     ├── SessionNotFound, SessionExists, TurnNotFound, ApprovalNotFound
-    ├── ApprovalDecided              somebody else was first, and decided otherwise
+    ├── SessionChanged, ApprovalDecided    somebody else was first
     ├── SessionBusy, SessionReentrant, IdempotencyConflict, InboxFull
     ├── SessionLimitExceeded         no place in memory in time; try again
     ├── TurnFailed, TurnCancelled, TurnHeld    how a turn ended otherwise than completed
@@ -121,6 +121,16 @@ class SessionExists(SojournError):
         super().__init__(f"session {session!r} already exists; use another id, or none to get a new one")
 
 
+class SessionChanged(SojournError):
+    """A session is not any more as the caller has seen it; nothing was changed."""
+
+    code = "session_changed"
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+        super().__init__(f"session {session!r} was changed by somebody else; read it again")
+
+
 class TurnNotFound(SojournError):
     """The session has no such turn."""
 
@@ -136,9 +146,11 @@ class ApprovalNotFound(SojournError):
 
     code = "approval_not_found"
 
-    def __init__(self, session: str, approval: str) -> None:
+    def __init__(self, session: str | None, approval: str) -> None:
         self.session, self.approval = session, approval
-        super().__init__(f"session {session!r} has no approval {approval!r}; list those that wait with approvals()")
+        where = "no session" if session is None else f"session {session!r}"
+        had = "has an" if session is None else "has no"
+        super().__init__(f"{where} {had} approval {approval!r}; list those that wait with approvals()")
 
 
 class ApprovalDecided(SojournError):

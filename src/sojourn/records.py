@@ -281,6 +281,7 @@ class QueuedInput:
     kind: InputKind
     content: Content
     held: bool
+    accepted: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

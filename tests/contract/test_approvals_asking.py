@@ -7,11 +7,12 @@ import json
 import pytest
 
 from sojourn.abc import ApprovalRow, NewApproval, TurnEnd
-from sojourn.errors import OwnershipLost
+from sojourn.errors import ApprovalNotFound, OwnershipLost
 from sojourn.records import ApprovalStatus, Effect, EffectStatus, EntryKind, Remember, SessionStatus, TurnStatus
 from tests.contract.backends import Backend
 from tests.contract.moves import (
     ANN,
+    BOB,
     COMPLETED,
     HANDED_OVER,
     NOW,
@@ -249,3 +250,21 @@ async def test_a_question_outlives_who_asked(backend: Backend, ended: str) -> No
     assert [r.id for r in decided.runnable] == ["s"]
     _, got = await takes(other)
     assert (got.continued, got.interrupted, [a.status.value for a in got.decided]) == (True, False, ["approved"])
+
+
+async def test_a_question_is_found_by_its_id_alone(backend: Backend) -> None:
+    store, other = await backend.node(), await backend.node()
+    first, second = await waits(store, "rm", "mv")
+    (elsewhere,) = await waits(store, "rm", id="t")
+    for question in (first, second, elsewhere):
+        assert await other.approval(ANN, question.id) == question
+    await store.decide(ANN, "s", first.id, yes())
+    assert (await other.approval(ANN, first.id)).status is ApprovalStatus.APPROVED
+    for user, wanted in ((BOB, first.id), (ANN, ""), (ANN, first.id + "x"), (ANN, "s")):
+        with pytest.raises(ApprovalNotFound):
+            await store.approval(user, wanted)
+    await store.reset(ANN, "s", NOW + 20)
+    await store.delete(ANN, "t")
+    for question in (first, second, elsewhere):
+        with pytest.raises(ApprovalNotFound):
+            await store.approval(ANN, question.id)

@@ -10,7 +10,21 @@ import pytest
 from sojourn.abc import Acceptance, Claim, SessionStore, TurnEnd
 from sojourn.records import EntryKind, InputKind, TurnStatus
 from tests.contract.backends import Backend
-from tests.contract.moves import ANN, NOW, Owner, asks, claim_of, entry, is_sound, said, yes
+from tests.contract.moves import (
+    ANN,
+    NOW,
+    Owner,
+    asks,
+    claim_of,
+    entry,
+    follows,
+    is_sound,
+    opens,
+    queues,
+    said,
+    steers,
+    yes,
+)
 
 ENDS = [
     TurnStatus.COMPLETED, TurnStatus.COMPLETED, TurnStatus.FAILED, TurnStatus.CANCELLED, TurnStatus.HELD,
@@ -155,3 +169,21 @@ async def test_the_line_is_as_the_row_says_and_every_input_is_in_one_place(backe
     for _ in range(80):
         await wanderer.step()
         await wanderer.check()
+
+
+async def test_an_input_in_line_says_since_when(backend: Backend) -> None:
+    store, other = await backend.node(), await backend.node()
+    owner = await opens(store)
+    put = [
+        await queues(store, "a", now=NOW + 1),
+        await steers(store, "b", now=NOW + 2),
+        await follows(other, "c", now=NOW + 3),
+        await follows(other, "d", now=NOW + 4),
+    ]
+    assert [accepted.since for accepted in put] == [NOW + 1, NOW + 2, NOW + 3, NOW + 4]
+    since = {item.text: item.accepted for item in await other.inbox(ANN, "s")}
+    assert since == {"a": NOW + 1, "b": NOW + 2, "c": NOW + 3, "d": NOW + 4}
+    await owner.write(end=TurnEnd(TurnStatus.CANCELLED), now=NOW + 9)
+    await store.resume(ANN, "s", NOW + 10)
+    left = {item.text: item.accepted for item in await other.inbox(ANN, "s")}
+    assert left == {text: since[text] for text in left} != {}

@@ -28,6 +28,7 @@ OPERATIONS: dict[str, Callable[[SessionStore], Awaitable[Any]]] = {
     "request_cancel": lambda store: store.request_cancel(ANN, "s", None, clear=False, now=NOW),
     "resume": lambda store: store.resume(ANN, "s", NOW),
     "discard": lambda store: store.discard(ANN, "s", None, NOW),
+    "approval": lambda store: store.approval(ANN, "a"),
     "runnable": lambda store: store.runnable(),
     "cancels": lambda store: store.cancels(),
     "entries": lambda store: store.entries(ANN, "s"),

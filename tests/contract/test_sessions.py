@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from sojourn.abc import Claim
-from sojourn.errors import OwnershipLost, SessionExists, SessionNotFound, TurnNotFound
+from sojourn.errors import OwnershipLost, SessionChanged, SessionExists, SessionNotFound, TurnNotFound
 from sojourn.records import EffectStatus, EntryKind, SessionStatus
 from tests.contract.backends import Backend
 from tests.contract.moves import (
@@ -109,6 +110,33 @@ async def test_activity_never_goes_backwards(backend: Backend) -> None:
     assert owner.session.active == NOW + 100
     await owner.write("answer", end=COMPLETED, now=NOW)
     assert (await store.get(ANN, "s")).active == NOW + 100
+
+
+async def test_a_session_is_renamed_only_if_it_is_as_it_was_seen(backend: Backend) -> None:
+    store, other = await backend.node(), await backend.node()
+    await talks(store, "hello")
+    seen = await store.get(ANN, "s")
+    row = await other.rename(ANN, "s", "New", NOW + 5, unless_changed=seen)
+    assert (row.title, row.active) == ("New", NOW + 5)
+    with pytest.raises(SessionChanged):
+        await store.rename(ANN, "s", "Newer", NOW + 6, unless_changed=seen)
+    assert await store.get(ANN, "s") == row
+    assert await listed(store, query="New") == ["s"]
+    await store.delete(ANN, "s")
+    await store.create(ANN, "s", title="New", now=NOW)
+    with pytest.raises(SessionChanged):
+        await store.rename(ANN, "s", "Newer", NOW + 6, unless_changed=row)
+    with pytest.raises(SessionNotFound):
+        await store.rename(ANN, "none", "Newer", NOW + 6, unless_changed=row)
+
+
+async def test_of_several_who_saw_the_same_one_renames(backend: Backend) -> None:
+    nodes = [await backend.node() for _ in range(3)]
+    seen = await nodes[0].create(ANN, "s", title=None, now=NOW)
+    renames = [node.rename(ANN, "s", f"title {n}", NOW, unless_changed=seen) for n, node in enumerate(nodes)]
+    answers = await asyncio.gather(*renames, return_exceptions=True)
+    (won,) = [answer for answer in answers if not isinstance(answer, SessionChanged)]
+    assert await nodes[0].get(ANN, "s") == won
 
 
 async def test_renaming_a_missing_session_raises(backend: Backend) -> None:

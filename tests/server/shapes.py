@@ -70,7 +70,7 @@ APPROVAL = {
     "status": str,
     "turn": int,
 }
-QUEUED = {"id": str, "content": [dict], "kind": Maybe(str), "turn": int, "held": bool}
+QUEUED = {"id": str, "content": [dict], "queuedAt": int, "kind": Maybe(str), "turn": int, "held": bool}
 ERROR = {
     "code": str,
     "message": str,

@@ -75,9 +75,16 @@ async def test_a_session_has_an_etag_that_saves_reading_and_guards_writing() -> 
         renamed = await server.client.patch("/api/sessions/s", json={"title": "New"}, headers={"If-Match": tag})
         refused = await server.client.patch("/api/sessions/s", json={"title": "Newer"}, headers={"If-Match": tag})
         changed = await server.client.get("/api/sessions/s", headers={"If-None-Match": tag})
+        tag = changed.headers["etag"]
+        told = [
+            server.client.patch("/api/sessions/s", json={"title": f"Title {n}"}, headers={"If-Match": tag})
+            for n in range(5)
+        ]
+        answers = sorted(answer.status_code for answer in await asyncio.gather(*told))
+    assert answers == [200, 412, 412, 412, 412]
     assert (same.status_code, same.content) == (304, b"")
     assert (renamed.status_code, renamed.json()["session"]["title"]) == (200, "New")
-    assert (refused.status_code, refused.json()["code"]) == (412, "precondition_failed")
+    assert (refused.status_code, refused.json()["code"]) == (412, "session_changed")
     assert changed.json()["session"]["title"] == "New"
     assert changed.headers["etag"] == renamed.headers["etag"]
 

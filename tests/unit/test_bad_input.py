@@ -84,6 +84,7 @@ WITHOUT_ID = {"create", "approvals", "remembered"}
 OTHERS: dict[str, Callable[[Scope], Any]] = {
     "sessions": lambda scope: scope.sessions(),
     "load": lambda scope: scope.load(['{"sojourn": 1}']),
+    "approval": lambda scope: scope.approval("1"),
     "forget": lambda scope: scope.forget("1"),
 }
 
@@ -194,6 +195,7 @@ WRONG_VALUES: list[tuple[Callable[[Scope, Any], Any], str, list[Any]]] = [
     (lambda s, v: s.switch_model("known", v), "model", [7, "gpt", ["gpt"]]),
     (lambda s, v: s.remove("known", v), "position", ["1", None, 1.5, True, -1, 2**70]),
     (lambda s, v: s.approvals(limit=v), "limit", [0, -1, 1001, "20", None, True]),
+    (lambda s, v: s.approval(v), "approval", ["", 7, None, "x" * 129, "a\nb"]),
     (lambda s, v: s.approve("known", v), "approval", ["", 7, None, "x" * 129, "a\nb"]),
     (lambda s, v: s.approve("known", "1", remember=v), "remember", ["", "always", 7, True, []]),
     (lambda s, v: s.approve("known", "1", arguments=v), "arguments", ["", "[]", "{", 7, {1, 2}, {"a": float("nan")}]),

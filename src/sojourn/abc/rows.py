@@ -98,6 +98,7 @@ class InputRow:
     text: str
     held: bool
     kind: InputKind = InputKind.MESSAGE
+    accepted: int = 0
 
 
 @dataclass(slots=True)
@@ -251,8 +252,9 @@ class Accepted:
     created: bool = False
     #: Whether runnable input waits and no live node owns the session.
     orphaned: bool = False
-    #: Of QUEUED: its place in line.
+    #: Of QUEUED: its place in line, and since when.
     position: int = 0
+    since: int = 0
 
 
 @dataclass(slots=True)

@@ -84,8 +84,10 @@ class SessionStore(ABC):
         """How many sessions are stored, of all users."""
 
     @abstractmethod
-    async def rename(self, user: str, id: str, title: str, now: int) -> SessionRow:
-        """Set the title; raises SessionNotFound."""
+    async def rename(
+        self, user: str, id: str, title: str, now: int, *, unless_changed: SessionRow | None = None
+    ) -> SessionRow:
+        """Set the title; raises SessionNotFound, and SessionChanged where the row is not the one that is given."""
 
     @abstractmethod
     async def reset(self, user: str, id: str, now: int) -> SessionRow:
@@ -226,6 +228,10 @@ class SessionStore(ABC):
         self, user: str, id: str | None = None, *, pending: bool = True, limit: int = 100
     ) -> Sequence[ApprovalRow]:
         """Questions, oldest first: of one session (SessionNotFound) or of all; the open ones, or all of them."""
+
+    @abstractmethod
+    async def approval(self, user: str, approval: str) -> ApprovalRow:
+        """One question, whatever its session; raises ApprovalNotFound."""
 
     @abstractmethod
     async def remembered(self, user: str, id: str | None = None) -> Sequence[RememberedRow]:

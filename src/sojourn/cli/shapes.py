@@ -54,6 +54,7 @@ def queued_shape(queued: QueuedInput) -> Shape:
         "kind": queued.kind.value,
         "content": queued.content,
         "held": queued.held,
+        "acceptedAt": _milliseconds(queued.accepted),
     }
 
 

@@ -58,7 +58,7 @@ KINDS: dict[str, Kind] = {
         session="session_exists session_busy session_reentrant turn_cancelled turn_held",
         approval="approval_decided",
     ),
-    **_kinds(412, "conflict", request="precondition_failed"),
+    **_kinds(412, "conflict", session="session_changed"),
     **_kinds(413, "user", request="body_too_large content_too_large"),
     **_kinds(415, "user", request="unsupported_media_type"),
     **_kinds(422, "conflict", session="idempotency_conflict"),

@@ -143,8 +143,9 @@ def queued_id(position: int) -> str:
 def queued(found: QueuedInput) -> wire.QueuedMessage:
     """An input in line."""
     return wire.QueuedMessage(
-        id=queued_id(found.position), content=parts(found.content), kind="default", turn=found.turn, held=found.held
-    )
+        id=queued_id(found.position), content=parts(found.content), queued_at=milliseconds(found.accepted),
+        kind="default", turn=found.turn, held=found.held,
+    )  # fmt: skip
 
 
 def finish_reason(reason: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sojourn.abc import Accepted
+from sojourn.clock import from_ms
 from sojourn.records import (
     Approval,
     BusyPolicy,
@@ -142,6 +143,11 @@ class Deciding:
         found = await store.approvals(self.user, chosen, pending=pending, limit=limit_of(limit))
         return [approval_of(row) for row in found]
 
+    async def approval(self, approval: str) -> Approval:
+        """One question by its id, whatever its session; raises ApprovalNotFound."""
+        self._runtime.check_open()
+        return approval_of(await self._runtime.core.store.approval(self.user, printable("approval", approval, 128)))
+
     async def approve(
         self,
         id: str,
@@ -185,7 +191,10 @@ class Deciding:
         accepted = await self._leave(name, said)
         alone = accepted.session.current is None and (kind is InputKind.STEER or accepted.session.queued == 1)
         kind = InputKind.MESSAGE if alone else kind
-        return QueuedInput(position=accepted.position, turn=accepted.turn.turn, kind=kind, content=content, held=False)
+        return QueuedInput(
+            position=accepted.position, turn=accepted.turn.turn, kind=kind, content=content, held=False,
+            accepted=from_ms(accepted.since),
+        )  # fmt: skip
 
     async def _leave(self, name: Name, said: Said) -> Accepted:
         """Make an input durable and let it run when there is a place for it."""

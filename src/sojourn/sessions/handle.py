@@ -113,9 +113,9 @@ class SessionHandle:
         """See Scope.effects."""
         return await self._scope.effects(self.id)
 
-    async def rename(self, title: str) -> Session:
+    async def rename(self, title: str, *, unless_changed: Session | None = None) -> Session:
         """See Scope.rename."""
-        return await self._scope.rename(self.id, title)
+        return await self._scope.rename(self.id, title, unless_changed=unless_changed)
 
     async def reset(self) -> Session:
         """See Scope.reset."""

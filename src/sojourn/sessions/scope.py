@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 from contextlib import aclosing, suppress
 
 from sojourn.abc import MESSAGE_KINDS
-from sojourn.errors import ExportInvalid, InvalidInput, SessionBusy, SessionNotFound
+from sojourn.errors import ExportInvalid, InvalidInput, SessionBusy, SessionChanged, SessionNotFound
 from sojourn.records import (
     BusyPolicy,
     Content,
@@ -71,10 +71,18 @@ class Scope(Deciding):
         rows, cursor = await self._runtime.core.store.page(self.user, query=query, limit=limit_of(limit), after=after)
         return Page(sessions=[session_of(row) for row in rows], next=cursor)
 
-    async def rename(self, id: str, title: str) -> Session:
-        """Set the title. Raises SessionNotFound."""
+    async def rename(self, id: str, title: str, *, unless_changed: Session | None = None) -> Session:
+        """Set the title, or only if the session is still as it was seen.
+
+        Raises SessionNotFound, SessionChanged (then nothing is changed).
+        """
         core, name = self._runtime.core, self._name(id)
-        row = await core.store.rename(*name, _title(title), core.clock.now_ms())
+        text, seen = _title(title), None
+        if unless_changed is not None:
+            seen = await core.store.get(*name)
+            if session_of(seen) != unless_changed:
+                raise SessionChanged(id)
+        row = await core.store.rename(*name, text, core.clock.now_ms(), unless_changed=seen)
         core.residency.touch(name)
         return session_of(row)
 

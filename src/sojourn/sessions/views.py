@@ -131,7 +131,14 @@ def decode_content(body: str, text: str) -> Content:
 def queued_of(row: InputRow) -> QueuedInput:
     """A queued input as its owner sees it."""
     content = decode_content(row.body, row.text)
-    return QueuedInput(position=row.position, turn=row.turn, kind=row.kind, content=content, held=row.held)
+    return QueuedInput(
+        position=row.position,
+        turn=row.turn,
+        kind=row.kind,
+        content=content,
+        held=row.held,
+        accepted=from_ms(row.accepted),
+    )
 
 
 def message_of(engine: Engine, entry: Entry) -> Message | None:

@@ -6,19 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from sojourn.errors import ApprovalNotFound, InvalidInput
-from sojourn.records import Approval, Remember
+from sojourn.errors import InvalidInput
+from sojourn.records import Remember
 from sojourn.server import bodies, shapes, wire
 from sojourn.server.calls import Calls
 from sojourn.server.errors import Refused
 from sojourn.server.routes.common import MadeId, OptionalSession, may_fail, note
 from sojourn.server.service import Caller
-from sojourn.sessions.scope import Scope
 
 router = APIRouter(prefix="/api", tags=["approvals"])
-
-#: Where a question's session is not named, it is looked for among this many.
-_LOOKED_THROUGH = 1000
 
 _DENIED = {"denied": "denied", "cancelled": "cancelled"}
 
@@ -49,7 +45,7 @@ async def decide(
 ) -> wire.ApprovalAnswer:
     """Decide a question. The same decision again changes nothing, another one is refused."""
     _check(body)
-    name = body.session_id or session or (await _find(caller, approval_id)).session
+    name = body.session_id or session or (await caller.approval(approval_id)).session
     note(request, session=name)
     if body.status == "approved":
         remember = body.remember or (Remember.SESSION if body.remember_choice else None)
@@ -84,11 +80,3 @@ def _check(body: bodies.Decision) -> None:
     for name, value in no if body.status == "approved" else yes:
         if value:
             raise InvalidInput(name, value, f"nothing where status is {body.status}")
-
-
-async def _find(caller: Scope, approval: str) -> Approval:
-    for pending in (True, False):
-        for one in await caller.approvals(pending=pending, limit=_LOOKED_THROUGH):
-            if one.id == approval:
-                return one
-    raise ApprovalNotFound("any", approval)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 
-from sojourn.errors import SessionExists
+from sojourn.errors import SessionChanged, SessionExists
 from sojourn.server import bodies, shapes, wire
 from sojourn.server.errors import Refused
 from sojourn.server.pieces import LONG, in_pieces
@@ -84,9 +84,12 @@ async def rename_session(
     expected: Annotated[str | None, Header(alias="If-Match")] = None,
 ) -> wire.OneSession:
     """Give a session another title; with `If-Match` only if it is as it was then."""
-    if expected is not None and not _names(expected, _etag(shapes.session_meta(await caller.get(session_id)))):
-        raise Refused("precondition_failed", f"session {session_id!r} was changed; read it again", sessionId=session_id)
-    meta = shapes.session_meta(await caller.rename(session_id, body.title))
+    seen = None
+    if expected is not None:
+        seen = await caller.get(session_id)
+        if not _names(expected, _etag(shapes.session_meta(seen))):
+            raise SessionChanged(session_id)
+    meta = shapes.session_meta(await caller.rename(session_id, body.title, unless_changed=seen))
     response.headers["etag"] = _etag(meta)
     return wire.OneSession(session=meta)
 

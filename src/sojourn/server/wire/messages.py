@@ -17,7 +17,10 @@ _APPROVAL: dict[str, Any] = {
     "turn": 3,
 }
 
-_QUEUED: dict[str, Any] = {"id": "msg_7", "content": [{"type": "text", "text": "Be brief."}], "turn": 2, "held": False}
+_QUEUED: dict[str, Any] = {
+    "id": "msg_7", "content": [{"type": "text", "text": "Be brief."}], "queuedAt": 1763800000000, "turn": 2,
+    "held": False,
+}  # fmt: skip
 
 _REMEMBERED: dict[str, Any] = {
     "id": "0f5e", "sessionId": None, "toolName": "send_mail", "arguments": None, "since": 1763800000000, "by": "local",
@@ -76,6 +79,7 @@ class QueuedMessage(Wire):
     sample = _QUEUED
     id: str
     content: list[dict[str, Any]]
+    queued_at: int
     kind: str | None = None
     turn: int
     held: bool

@@ -74,6 +74,14 @@ class MemoryApprovals(MemoryNode):
         found.sort(key=lambda item: (item[1].asked, *_place(*item)))
         return [replace(asked) for _, asked in found[:limit]]
 
+    async def approval(self, user: str, approval: str) -> ApprovalRow:
+        self._check_open()
+        for s in self.database.sessions.values():
+            for asked in s.approvals.values():
+                if (asked.user, asked.id) == (user, approval):
+                    return replace(asked)
+        raise ApprovalNotFound(None, approval)
+
     async def remembered(self, user: str, id: str | None = None) -> Sequence[RememberedRow]:
         self._check_open()
         if id is not None:

@@ -94,7 +94,14 @@ class MemoryInbox(MemoryApprovals):
             joins = last is not None and last.kind is InputKind.FOLLOW_UP and not last.held
             turn = s.turns[last.turn] if last and joins else self._new_turn(s, new)
         position = self._line_up(s, turn, new, new.kind)
-        return Accepted(Acceptance.QUEUED, replace(s.row), replace(turn), orphaned=self._orphaned(s), position=position)
+        return Accepted(
+            Acceptance.QUEUED,
+            replace(s.row),
+            replace(turn),
+            orphaned=self._orphaned(s),
+            position=position,
+            since=new.now,
+        )
 
     def _new_turn(self, s: StoredSession, new: NewInput) -> TurnRow:
         s.row.turns += 1
@@ -104,7 +111,9 @@ class MemoryInbox(MemoryApprovals):
     def _line_up(self, s: StoredSession, turn: TurnRow, new: NewInput, kind: InputKind) -> int:
         """Put an input of the turn in line; its place."""
         s.position += 1
-        s.inbox[s.position] = InputRow(s.position, turn.turn, new.body, new.text, held=False, kind=kind)
+        s.inbox[s.position] = InputRow(
+            s.position, turn.turn, new.body, new.text, held=False, kind=kind, accepted=new.now
+        )
         s.row.active = max(new.now, s.row.active)
         self._settle(s)
         return s.position

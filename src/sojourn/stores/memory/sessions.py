@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sojourn.abc import MESSAGE_KINDS, Entry, SessionRow, TurnRow
-from sojourn.errors import ForkPointInvalid, SessionBusy, SessionExists
+from sojourn.errors import ForkPointInvalid, SessionBusy, SessionChanged, SessionExists
 from sojourn.records import EntryKind, SessionStatus
 from sojourn.stores.common import decode_cursor, encode_cursor, words
 from sojourn.stores.memory.approvals import MemoryApprovals
@@ -42,9 +42,13 @@ class MemorySessions(MemoryApprovals):
         self._check_open()
         return len(self.database.sessions)
 
-    async def rename(self, user: str, id: str, title: str, now: int) -> SessionRow:
+    async def rename(
+        self, user: str, id: str, title: str, now: int, *, unless_changed: SessionRow | None = None
+    ) -> SessionRow:
         self._write()
         row = self._find(user, id).row
+        if unless_changed is not None and unless_changed != row:
+            raise SessionChanged(id)
         row.title, row.active = title, max(now, row.active)
         return replace(row)
 

@@ -67,7 +67,9 @@ class MemoryTurns(MemoryInbox):
             )
         place = self._line_up(s, turn, new, InputKind.MESSAGE)
         row, orphaned = replace(s.row), self._orphaned(s)
-        return Accepted(Acceptance.QUEUED, row, replace(turn), created=created, orphaned=orphaned, position=place)
+        return Accepted(
+            Acceptance.QUEUED, row, replace(turn), created=created, orphaned=orphaned, position=place, since=new.now
+        )
 
     def _attach(self, s: StoredSession, turn: TurnRow, new: NewInput) -> Accepted:
         if turn.digest != new.digest:

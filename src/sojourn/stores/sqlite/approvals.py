@@ -189,6 +189,14 @@ def listed(connection: apsw.Connection, user: str, id: str | None, *, pending: b
     return [approval(row) for row in connection.execute(SQL[name], (owner, limit))]
 
 
+def named(connection: apsw.Connection, user: str, wanted: str) -> ApprovalRow:
+    """See SessionStore.approval."""
+    found = one(connection, "approval_named", user, wanted)
+    if found is None:
+        raise ApprovalNotFound(None, wanted)
+    return approval(found)
+
+
 def remembered(connection: apsw.Connection, node: Node, user: str, id: str | None) -> list[RememberedRow]:
     """See SessionStore.remembered."""
     if id is None:

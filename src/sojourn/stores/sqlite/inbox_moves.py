@@ -23,7 +23,7 @@ def line_up(connection: apsw.Connection, row: SessionRow, new: NewInput, kind: I
     turn = rows.new_turn(row.turns, new)
     position = one(connection, "line_up", row.title, row.turns, new.now, row.key)[0]
     connection.execute(SQL["insert_turn"], (row.key, *rows.turn_values(turn)))
-    connection.execute(SQL["insert_input"], (row.key, position, turn.turn, kind.value, new.body, new.text))
+    connection.execute(SQL["insert_input"], (row.key, position, turn.turn, kind.value, new.body, new.text, new.now))
     row.queued += 1
     if row.current is None:
         row.status = SessionStatus.QUEUED
@@ -42,11 +42,11 @@ def join(connection: apsw.Connection, node: Node, row: SessionRow, new: NewInput
         row.queued += 1
     else:
         turn, position = line_up(connection, row, new, InputKind.FOLLOW_UP)
-        return Accepted(Acceptance.QUEUED, row, turn, orphaned=node.orphaned(row), position=position)
+        return Accepted(Acceptance.QUEUED, row, turn, orphaned=node.orphaned(row), position=position, since=new.now)
     row.active = max(row.active, new.now)
-    connection.execute(SQL["insert_input"], (row.key, position, number, new.kind.value, new.body, new.text))
+    connection.execute(SQL["insert_input"], (row.key, position, number, new.kind.value, new.body, new.text, new.now))
     turn = rows.turn(one(connection, "turn", row.key, number))
-    return Accepted(Acceptance.QUEUED, row, turn, orphaned=node.orphaned(row), position=position)
+    return Accepted(Acceptance.QUEUED, row, turn, orphaned=node.orphaned(row), position=position, since=new.now)
 
 
 def request_cancel(

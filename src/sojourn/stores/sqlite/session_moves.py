@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from sojourn.abc import Entry, SessionRow, TurnRow
-from sojourn.errors import ForkPointInvalid, SessionBusy, SessionExists, SessionNotFound
+from sojourn.errors import ForkPointInvalid, SessionBusy, SessionChanged, SessionExists, SessionNotFound
 from sojourn.records import ApprovalStatus, EntryKind, SessionStatus
 from sojourn.stores.sqlite import rows
 from sojourn.stores.sqlite.rows import INDEXED, SQL, indexed, one
@@ -27,14 +27,17 @@ def create(connection: apsw.Connection, user: str, id: str, title: str | None, n
     return create_row(connection, user, id, title, now)
 
 
-def rename(connection: apsw.Connection, user: str, id: str, title: str, now: int) -> SessionRow:
+def rename(
+    connection: apsw.Connection, row: SessionRow, title: str, now: int, *, seen: SessionRow | None
+) -> SessionRow:
     """See SessionStore.rename."""
-    row = rows.find(connection, user, id)
+    if seen is not None and seen != row:
+        raise SessionChanged(row.id)
     if row.title:
-        connection.execute(SQL["unindex"], (-row.key, indexed(user, row.title)))
+        connection.execute(SQL["unindex"], (-row.key, indexed(row.user, row.title)))
     connection.execute(SQL["rename"], (title, now, row.key))
     if title:
-        connection.execute(SQL["index"], (-row.key, indexed(user, title)))
+        connection.execute(SQL["index"], (-row.key, indexed(row.user, title)))
     row.title, row.active = title, max(row.active, now)
     return row
 

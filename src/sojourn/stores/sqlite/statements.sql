@@ -159,7 +159,7 @@ UPDATE sessions SET title = coalesce(title, ?), turns = ?, queued = queued + 1, 
 RETURNING position;
 
 -- name: insert_input
-INSERT INTO inbox (session, position, turn, kind, body, text) VALUES (?, ?, ?, ?, ?, ?);
+INSERT INTO inbox (session, position, turn, kind, body, text, accepted) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: say_into
 UPDATE sessions SET steers = steers + 1, position = position + 1, active = max(active, ?) WHERE key = ?
@@ -307,7 +307,7 @@ UPDATE inbox SET state = 'queued' WHERE session = ? AND turn = ? AND state = 'he
 UPDATE turns SET status = 'queued' WHERE session = ? AND turn = ?;
 
 -- name: inbox
-SELECT position, turn, body, text, state, kind FROM inbox WHERE session = ? ORDER BY position;
+SELECT position, turn, body, text, state, kind, accepted FROM inbox WHERE session = ? ORDER BY position;
 
 -- name: runnable
 SELECT user, id, owner, key FROM sessions WHERE status IN ('queued', 'running') ORDER BY active;
@@ -333,6 +333,12 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 SELECT a.id, a.user, s.id, a.turn, a.seq, a.call, a.tool, a.arguments, a.digest, a.status, a.asked, a.expires,
        a.decided, a.by, a.reason, a.changed
 FROM approvals a JOIN sessions s ON s.key = a.session WHERE a.session = ? AND a.id = ? AND a.seq >= s.first;
+
+-- name: approval_named
+SELECT a.id, a.user, s.id, a.turn, a.seq, a.call, a.tool, a.arguments, a.digest, a.status, a.asked, a.expires,
+       a.decided, a.by, a.reason, a.changed
+FROM approvals a JOIN sessions s ON s.key = a.session
+WHERE a.user = ? AND a.id = ? AND a.seq >= s.first AND s.id IS NOT NULL;
 
 -- name: approvals_of_turn
 -- Those that wait to be carried out, or still for a person.

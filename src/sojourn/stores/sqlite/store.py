@@ -187,9 +187,16 @@ class SqliteStore(SessionStore):
     async def count(self) -> int:
         return int(await self._read(lambda connection: one(connection, "count")[0]))
 
-    async def rename(self, user: str, id: str, title: str, now: int) -> SessionRow:
+    async def rename(
+        self, user: str, id: str, title: str, now: int, *, unless_changed: SessionRow | None = None
+    ) -> SessionRow:
         self._traces = True  # of the old title
-        return await self._write(lambda connection: session_moves.rename(connection, user, id, title, now))
+
+        def move(connection: apsw.Connection) -> SessionRow:
+            row = rows.find(connection, user, id)
+            return session_moves.rename(connection, row, title, now, seen=unless_changed)
+
+        return await self._write(move)
 
     async def reset(self, user: str, id: str, now: int) -> SessionRow:
         return await self._write(lambda connection: session_moves.reset(connection, user, id, now))
@@ -313,6 +320,9 @@ class SqliteStore(SessionStore):
     ) -> Sequence[ApprovalRow]:
         return await self._read(lambda connection: approvals.listed(connection, user, id, pending=pending, limit=limit))
 
+    async def approval(self, user: str, approval: str) -> ApprovalRow:
+        return await self._read(lambda connection: approvals.named(connection, user, approval))
+
     async def remembered(self, user: str, id: str | None = None) -> Sequence[RememberedRow]:
         return await self._read(lambda connection: approvals.remembered(connection, self._node, user, id))
 
@@ -404,8 +414,8 @@ class SqliteStore(SessionStore):
             key = rows.find(connection, user, id).key
             found = connection.execute(SQL["inbox"], (key,))
             return [
-                InputRow(position, turn, body, text, state == "held", InputKind(kind))
-                for position, turn, body, text, state, kind in found
+                InputRow(position, turn, body, text, state == "held", InputKind(kind), accepted)
+                for position, turn, body, text, state, kind, accepted in found
             ]
 
         return await self._read(read)

@@ -134,7 +134,9 @@ def _open(
 
 def _line_up(connection: apsw.Connection, node: Node, row: SessionRow, new: NewInput, *, created: bool) -> Accepted:
     turn, position = inbox_moves.line_up(connection, row, new, InputKind.MESSAGE)
-    return Accepted(Acceptance.QUEUED, row, turn, created=created, orphaned=node.orphaned(row), position=position)
+    return Accepted(
+        Acceptance.QUEUED, row, turn, created=created, orphaned=node.orphaned(row), position=position, since=new.now
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ owning, writing
