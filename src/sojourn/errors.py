@@ -34,7 +34,7 @@ from typing import ClassVar
 #: a telling name, and long hexadecimal.
 _SECRETS = re.compile(
     r"""
-    \b(?:sk|pk|rk|xai|gsk|glpat|hf|ghp|gho|xox[abpr])[-_][-_.A-Za-z0-9*]{6,}
+    \b(?-i:sk|pk|rk|xai|gsk|glpat|hf|ghp|gho|xox[abpr])[-_][-_.A-Za-z0-9*]{6,}
     | \b(?:AIza|AKIA|ASIA|eyJ|ya29\.)[-_.A-Za-z0-9]{10,}
     | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)
     | (?<=bearer\ )[^\s"',]{12,}

@@ -201,6 +201,7 @@ def test_what_looks_like_a_credential_is_taken_out(text: str) -> None:
         ],
         *[
             "KeyError: 'x'",
+            "set XAI_API_KEY, HF_API_TOKEN or PK_NUMBER_ONE",
             "/tmp/some-folder/of-a-test/session-1.db is locked",
             "maximum context length is 128000 tokens",
         ],
