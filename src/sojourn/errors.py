@@ -164,7 +164,7 @@ class ApprovalDecided(SojournError):
 
 
 class SessionBusy(SojournError):
-    """A turn of the session runs or waits in line, and the caller asked not to queue behind it."""
+    """A turn of the session runs, waits or is in line, and what the caller asked for cannot be done amid it."""
 
     code = "session_busy"
 

@@ -83,6 +83,7 @@ class EntryKind(StrEnum):
     APPROVAL_DECIDED = "approval_decided"
     STATE_CHANGED = "state_changed"  # the session's state from here on
     TURN_ENDED = "turn_ended"
+    CONTEXT_CLEARED = "context_cleared"  # the model is sent nothing of what stands before
     SESSION_RESET = "session_reset"
 
 
@@ -99,6 +100,7 @@ class EventKind(StrEnum):
     APPROVAL_DECIDED = "approval_decided"
     STATE_CHANGED = "state_changed"
     TURN_ENDED = "turn_ended"
+    CONTEXT_CLEARED = "context_cleared"
     SESSION_RESET = "session_reset"
     TEXT = "text"  # a piece of the answer while it is written
     TEXT_DROPPED = "text_dropped"  # the partial text shown so far is void

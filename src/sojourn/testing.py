@@ -97,19 +97,24 @@ class _FakeTimer:
 
 @dataclass(slots=True)
 class ScriptedHistory(History):
-    """What the scripted engine knows of a session: plain tuples (role, text)."""
+    """What the scripted engine knows of a session: plain tuples (role, text), from where it was cleared on."""
 
     told: list[tuple[str, str]] = field(default_factory=list)
+    #: Whether the last response was cleared away, and so are results that are still to come.
+    cleared: bool = False
 
     def extend(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            if entry.kind is EntryKind.SESSION_RESET:
+            if entry.kind is EntryKind.MESSAGE:
+                self.cleared = False
+            if entry.kind in {EntryKind.SESSION_RESET, EntryKind.CONTEXT_CLEARED}:
                 self.told.clear()
+                self.cleared = True
             elif entry.kind in {EntryKind.TURN_OPENED, EntryKind.STEERED}:
                 self.told.append(("user", entry.text))
             elif entry.kind is EntryKind.MESSAGE:
                 self.told.append(("assistant", entry.text))
-            elif entry.kind is EntryKind.TOOL_RESULT:
+            elif entry.kind is EntryKind.TOOL_RESULT and not self.cleared:
                 self.told.append(("tool", entry.text))
             elif entry.kind is EntryKind.FEEDBACK:
                 self.told.append(("feedback", entry.text))

@@ -217,6 +217,42 @@ class ResetForgetsTheEntry(MemoryStore):
         return replace(s.row)
 
 
+class ClearsAmidATurn(MemoryStore):
+    async def clear_context(self, user: str, id: str, now: int) -> bool:
+        row = self._find(user, id).row
+        current, row.current = row.current, None
+        try:
+            return await super().clear_context(user, id, now)
+        finally:
+            row.current = current
+
+
+class ClearsAgainAndAgain(MemoryStore):
+    async def clear_context(self, user: str, id: str, now: int) -> bool:
+        again = not await super().clear_context(user, id, now)
+        if again:
+            self._log(self._find(user, id), [Entry(0, EntryKind.CONTEXT_CLEARED, 0, "{}")], now)
+        return True
+
+
+class ClearsTheHistoryItself(MemoryStore):
+    async def clear_context(self, user: str, id: str, now: int) -> bool:
+        cleared = await super().clear_context(user, id, now)
+        s = self._find(user, id)
+        s.log = [e for e in s.log if e.kind is EntryKind.CONTEXT_CLEARED]
+        return cleared
+
+
+class ForkForgetsThatItWasCleared(MemoryStore):
+    async def fork(self, user: str, id: str, new_id: str, *, at: int | None, title: str | None, now: int) -> SessionRow:
+        row = await super().fork(user, id, new_id, at=at, title=title, now=now)
+        child = self._find(user, new_id)
+        if child.log and child.log[-1].kind is EntryKind.CONTEXT_CLEARED:
+            child.log.pop()
+            child.row.version -= 1
+        return replace(child.row) if child.log else row
+
+
 class RunnableNamesWhatIsOwned(MemoryStore):
     async def runnable(self, limit: int = 20) -> Sequence[Runnable]:
         return [Runnable(*name) for name, s in self.database.sessions.items() if s.row.status is SessionStatus.RUNNING]

@@ -116,6 +116,8 @@ def logs(draw: st.DrawFn) -> list[Entry]:
         put(EntryKind.TURN_ENDED)
         if turn and draw(st.integers(0, 9)) == 0:
             put(EntryKind.SESSION_RESET)
+        if draw(st.integers(0, 4)) == 0:
+            put(EntryKind.CONTEXT_CLEARED)
     return log
 
 

@@ -144,6 +144,16 @@ class StoreMachine(RuleBasedStateMachine):
         self.on(node, lambda store, _: store.reset(user, id, now))
 
     @rule(node=nodes, user=users, id=names)
+    def clear_context(self, node: int, user: str, id: str) -> None:
+        now = self.tick()
+        self.on(node, lambda store, _: store.clear_context(user, id, now))
+
+    @rule(node=nodes, user=users, id=names, body=bodies)
+    def change_state(self, node: int, user: str, id: str, body: str) -> None:
+        now = self.tick()
+        self.on(node, lambda store, _: store.change_state(user, id, body, now))
+
+    @rule(node=nodes, user=users, id=names)
     def delete(self, node: int, user: str, id: str) -> None:
         self.on(node, lambda store, _: store.delete(user, id))
 

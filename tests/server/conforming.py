@@ -81,12 +81,6 @@ def judge(url: str, *, seed: int, examples: int, strange: Sequence[str] = ("put"
 def _config(seed: int, examples: int, strange: Sequence[str]) -> dict[str, Any]:
     opaque = {"positive_data_acceptance": {"expected-statuses": [400, *_ACCEPTING]}}
     operations: list[dict[str, Any]] = [{"include-name": name, "checks": opaque} for name in _OPAQUE]
-    operations.append(
-        {
-            "include-name": "POST /api/sessions/{session_id}/clear-context",
-            "checks": {"not_a_server_error": {"expected-statuses": ["2xx", "4xx", 501]}},
-        }
-    )
     # a session may be called import: its methods are there as well
     operations[3]["checks"] = {**opaque, "allow_header_conformance": {"enabled": False}}
     return {

@@ -104,6 +104,7 @@ EVENTS: dict[str, dict[str, Any]] = {
         "sanitized": {"content": [dict], "meta": {"toolName": str, "toolCallId": str, "success": bool}},
         "outcome": (str, NONE), "error": Maybe(str),
     },
+    "context:cleared": {},
     "llm:response": {
         "content": str, "messageId": str, "finishReason": str, "tokenUsage": Maybe(USAGE), "model": Maybe(str),
         "estimatedCost": Maybe(NUMBER),

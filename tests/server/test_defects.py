@@ -35,12 +35,34 @@ async def test_d18_a_message_to_a_busy_session_is_accepted_and_runs() -> None:
 async def test_d19_no_history_becomes_unreadable() -> None:
     async with served(tool_turn) as server:
         await say(server, "find it")
-        cleared = await server.client.post("/api/sessions/s/clear-context")
+        before = await server.client.get("/api/sessions/s/history")
+        meta = (await server.client.get("/api/sessions/s")).json()["session"]
+        for _ in range(2):
+            cleared = await server.client.post("/api/sessions/s/clear-context")
+            assert (cleared.status_code, cleared.json()) == (200, {"status": "context cleared", "sessionId": "s"})
         history = await server.client.get("/api/sessions/s/history")
+        after = (await server.client.get("/api/sessions/s")).json()["session"]
+        await say(server, "find it")
+        whole = await server.client.get("/api/sessions/s/history")
+        forgotten = await server.client.post("/api/reset", json={"sessionId": "s"})
         unknown = await server.client.post("/api/sessions/none/clear-context")
-    assert (cleared.status_code, cleared.json()["code"]) == (501, "not_supported")
-    assert history.status_code == 200
-    assert unknown.status_code == 404
+    assert (history.status_code, history.json()) == (200, before.json())
+    assert {**after, "lastActivity": 0} == {**meta, "lastActivity": 0}
+    assert len(whole.json()["history"]) == 2 * len(before.json()["history"])
+    assert (forgotten.status_code, unknown.status_code) == (200, 404)
+
+
+async def test_d19_a_context_is_not_cleared_amid_a_turn() -> None:
+    door = Door()
+    async with served(door) as server:
+        await server.client.post("/api/message", json={"content": "wait", "sessionId": "s"})
+        await asyncio.wait_for(door.reached.wait(), SOON)
+        refused = await server.client.post("/api/sessions/s/clear-context")
+        door.open.set()
+        await becomes(server, "idle")
+        cleared = await server.client.post("/api/sessions/s/clear-context")
+    assert (refused.status_code, refused.json()["code"]) == (409, "session_busy")
+    assert cleared.status_code == 200
 
 
 async def test_d20_usage_counts_every_request_to_the_model() -> None:

@@ -66,6 +66,7 @@ CALLS: dict[str, Callable[[Scope, Any], Any]] = {
     "deny": lambda scope, of: scope.deny(of, "1"),
     "remembered": lambda scope, of: scope.remembered(of),
     "state": lambda scope, of: scope.state(of),
+    "clear_context": lambda scope, of: scope.clear_context(of),
     "set_state": lambda scope, of: scope.set_state(of, {}),
     "model": lambda scope, of: scope.model(of),
     "switch_model": lambda scope, of: scope.switch_model(of, None),

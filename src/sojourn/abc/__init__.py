@@ -19,6 +19,7 @@ from sojourn.abc.engine import (
     ToolSeen,
 )
 from sojourn.abc.rows import (
+    CUT_KINDS,
     MAX_TAIL,
     MESSAGE_KINDS,
     Acceptance,
@@ -50,6 +51,7 @@ from sojourn.abc.rows import (
 from sojourn.abc.store import SessionStore
 
 __all__ = [
+    "CUT_KINDS",
     "MAX_TAIL",
     "MESSAGE_KINDS",
     "Acceptance",

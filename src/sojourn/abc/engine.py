@@ -149,6 +149,9 @@ class History(ABC):
     """A session's log as the engine wants it: parsed once, extended entry by entry.
 
     A history that was extended piecemeal while a turn ran must equal one that was built from the stored log.
+
+    Of what stands before a CONTEXT_CLEARED entry the model is sent nothing, though storage keeps it, and neither is it
+    of results that come behind one and belong to a call before it.
     """
 
     @abstractmethod

@@ -406,5 +406,8 @@ def _approval_body(row: ApprovalRow) -> str:
     return json.dumps(body, separators=(",", ":"))
 
 
+#: The entries behind which a session can be cut off: no turn is open there.
+CUT_KINDS = frozenset({EntryKind.TURN_ENDED, EntryKind.CONTEXT_CLEARED})
+
 #: The entries that a person sees as messages.
 MESSAGE_KINDS = frozenset({EntryKind.TURN_OPENED, EntryKind.MESSAGE, EntryKind.TOOL_RESULT, EntryKind.STEERED})

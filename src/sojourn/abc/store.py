@@ -115,7 +115,8 @@ class SessionStore(ABC):
     async def fork(self, user: str, id: str, new_id: str, *, at: int | None, title: str | None, now: int) -> SessionRow:
         """Copy the log up to the end of a finished turn into a new session.
 
-        `at` is the number of that turn's last entry or last message; None means the last finished turn. Raises
+        `at` is the number of that turn's last entry or last message; None means the last finished turn. A
+        CONTEXT_CLEARED entry behind a turn is an end as well, so what was cleared is so in the copy. Raises
         SessionNotFound, SessionExists, ForkPointInvalid. Long logs are copied in pieces; the new session shows when it
         is whole.
         """
@@ -196,6 +197,15 @@ class SessionStore(ABC):
     @abstractmethod
     async def change_state(self, user: str, id: str, body: str, now: int) -> SessionRow:
         """Log a STATE_CHANGED entry with this body where no turn runs; raises SessionNotFound, SessionBusy."""
+
+    @abstractmethod
+    async def clear_context(self, user: str, id: str, now: int) -> bool:
+        """Log a CONTEXT_CLEARED entry between two turns; False where there are no messages, or the last entry is one.
+
+        It is activity either way. Raises SessionNotFound, and SessionBusy where a turn runs, waits for people, is held
+        in its middle or goes on next, or anything is in line: those need what stands before. Input that is held and was
+        never begun stays held.
+        """
 
     @abstractmethod
     async def settings(self, user: str, id: str) -> tuple[int, str]:

@@ -71,6 +71,11 @@ async def _rename(chat: Chat, title: str) -> None:
     chat.screen.note(f"renamed to {name_of(session, 200)}")
 
 
+async def _clear(chat: Chat, _rest: str) -> None:
+    if not await chat.conversation().clear():
+        chat.screen.note("nothing was said since the context was cleared")
+
+
 async def _fork(chat: Chat, _rest: str) -> None:
     runtime = await chat.ready()
     await chat.enter((await runtime.fork(chat.id)).id)
@@ -172,6 +177,7 @@ COMMANDS: dict[str, tuple[Run, str, str]] = {
     "/new": (_new, "", "begin a new session"),
     "/sessions": (_sessions, "[WORDS]", "go to another session: the newest, or those with all these words"),
     "/rename": (_rename, "TITLE", "give this session a title"),
+    "/clear": (_clear, "", "let the agent forget what was said here; /history still shows it"),
     "/fork": (_fork, "", "go on in a copy of this session"),
     "/export": (_export, "[FILE]", "write this session into a file, .md for people or .jsonl for `load`"),
     "/history": (_history, "[NUMBER]", "show what was said, or the last NUMBER messages"),

@@ -17,6 +17,7 @@ _NEWS = {
     EventKind.MODEL_RETRY: "↻ {}",
     EventKind.FEEDBACK: "↻ the model was told: {}",
     EventKind.TURN_RESUMED: "↻ the turn was interrupted and goes on",
+    EventKind.CONTEXT_CLEARED: "the context was cleared: the agent sees only what comes from here on",
     EventKind.SESSION_RESET: "the session's history was forgotten",
     EventKind.SESSION_DELETED: "the session was deleted",
 }

@@ -43,6 +43,8 @@ class Conversation:
         #: The turn that came of it and runs.
         self._turn: int | None = None
         self._ended: set[int] = set()
+        #: Whether the context was seen to be cleared.
+        self._cleared = False
         self._news = asyncio.Event()
         #: What was seen of questions: those asked, and those that need no answer any more.
         self._asked: set[str] = set()
@@ -106,6 +108,15 @@ class Conversation:
         await self._accepted()
         await self._scope.follow_up(self.id, text)
         await self.look_at_inbox()
+
+    async def clear(self) -> bool:
+        """Clear the context, and return when that was shown; False if it was clear. Raises SojournError."""
+        self._cleared = False
+        cleared = await self._scope.clear_context(self.id)
+        while cleared and not self._cleared and self.following:
+            self._news.clear()
+            await self._hear()
+        return cleared
 
     async def look_at_inbox(self) -> None:
         """Show what is in line as it is."""
@@ -202,6 +213,8 @@ class Conversation:
         elif event.kind is EventKind.TURN_ENDED and event.turn is not None:
             self._ended.add(event.turn)
             self._turn = None if self._turn == event.turn else self._turn
+        elif event.kind is EventKind.CONTEXT_CLEARED:
+            self._cleared = True
         elif event.approval is not None:
             own = event.approval.id in self._own
             self._take_question(event.kind, event.approval.id)

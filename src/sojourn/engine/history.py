@@ -29,6 +29,7 @@ class PydanticAIHistory(History):
     never changed: a run holds them while the history grows.
 
     One request may hold the end of a turn that was not completed and the beginning of the next; `turns` knows where.
+    Where the context was cleared, the messages begin behind that, and so do `turns`, `tokens` and `requests`.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,8 @@ class PydanticAIHistory(History):
         self._call_ids: set[str] = set()
         #: The last response's calls, their results by place, and what else was said since.
         self._calls: list[ToolCallPart] = []
+        #: Whether that response is not sent any more, and so neither are results that are still to come.
+        self._is_hidden = False
         #: The places of those of them that may be run again after a crash.
         self.repeatable: Sequence[int] = ()
         self._results: dict[int, ModelRequestPart] = {}
@@ -85,7 +88,9 @@ class PydanticAIHistory(History):
 
     @property
     def unanswered(self) -> Sequence[int]:
-        """The places of the last response's calls that have no result."""
+        """The places of the last response's calls that have no result; none where it is not sent any more."""
+        if self._is_hidden:
+            return []
         return [index for index in range(len(self._calls)) if index not in self._results]
 
     def _take(self, entry: Entry) -> None:
@@ -101,11 +106,19 @@ class PydanticAIHistory(History):
             self._add_result(entry)
         elif kind is EntryKind.FEEDBACK:
             self._add(*codec.load_feedback(entry))
+        elif kind is EntryKind.CONTEXT_CLEARED:
+            self._begin_anew()
         elif kind is EntryKind.SESSION_RESET:
-            self._messages, self.turns = [], []
-            self.tokens = self.requests = 0
+            self._begin_anew()
             self._call_ids = set()
             self._forget_response()
+
+    def _begin_anew(self) -> None:
+        """Nothing so far is sent any more; what is shown of it stays, so its call ids stay taken."""
+        self._messages, self.turns = [], []
+        self.tokens = self.requests = 0
+        self._others = []
+        self._is_hidden = True
 
     def _open_turn(self, prompt: UserPromptPart) -> None:
         in_last = self._messages and isinstance(self._messages[-1], ModelRequest)
@@ -128,8 +141,9 @@ class PydanticAIHistory(History):
         if index >= len(self._calls):
             raise ValueError(f"entry {entry.seq}: the last response has no call {index}")
         self._results[index] = part
-        self.tokens += parts_tokens([part])
-        self._write_request()
+        if not self._is_hidden:
+            self.tokens += parts_tokens([part])
+            self._write_request()
 
     def _add(self, *parts: ModelRequestPart) -> None:
         self._others.extend(parts)
@@ -138,7 +152,8 @@ class PydanticAIHistory(History):
 
     def _write_request(self) -> None:
         """Put what follows the last response at the end, as a new object."""
-        parts = [*(self._results[index] for index in sorted(self._results)), *self._others]
+        results = [] if self._is_hidden else [self._results[index] for index in sorted(self._results)]
+        parts = [*results, *self._others]
         if self._messages and isinstance(last := self._messages[-1], ModelRequest):
             self._messages[-1] = replace(last, parts=parts)
         else:
@@ -146,7 +161,7 @@ class PydanticAIHistory(History):
 
     def _forget_response(self) -> None:
         self._calls, self._results, self._others = [], {}, []
-        self.repeatable = ()
+        self._is_hidden, self.repeatable = False, ()
 
 
 def calls_of(response: ModelResponse) -> list[ToolCallPart]:

@@ -70,7 +70,6 @@ KINDS: dict[str, Kind] = {
         config="config_invalid",
         storage="storage_error storage_read_only storage_corrupt storage_foreign storage_too_new",
     ),
-    **_kinds(501, "user", request="not_supported"),
     **_kinds(502, "third_party", llm="turn_failed model_failed model_request_limit prompt_failed"),
     **_kinds(502, "third_party", mcp="mcp_server_unavailable"),
     **_kinds(

@@ -198,6 +198,9 @@ class Translator:
     def _state(self, event: Event) -> list[Sent]:
         return [self.sent("session:state-changed", turn=event.turn)]
 
+    def _cleared(self, _event: Event) -> list[Sent]:
+        return [self.sent("context:cleared")]
+
     def _reset(self, _event: Event) -> list[Sent]:
         self._told.clear()
         return [self.sent("session:reset")]
@@ -215,6 +218,7 @@ class Translator:
         EventKind.TURN_RESUMED: _resumed,
         EventKind.STATE_CHANGED: _state,
         EventKind.TURN_ENDED: _ended,
+        EventKind.CONTEXT_CLEARED: _cleared,
         EventKind.SESSION_RESET: _reset,
         EventKind.TEXT_DROPPED: _dropped,
         EventKind.MODEL_RETRY: _retried,

@@ -129,6 +129,10 @@ class SessionHandle:
         """See Scope.unload."""
         return await self._scope.unload(self.id)
 
+    async def clear_context(self) -> bool:
+        """See Scope.clear_context."""
+        return await self._scope.clear_context(self.id)
+
     async def delete(self) -> bool:
         """See Scope.delete."""
         return await self._scope.delete(self.id)

@@ -108,6 +108,9 @@ def _check_order(row: SessionRow, entries: Sequence[Entry]) -> None:
             continue
         if found.kind is EntryKind.STATE_CHANGED and found.turn == 0:
             continue  # set from outside, between turns or while one waits
+        if found.kind is EntryKind.CONTEXT_CLEARED:
+            _require(running == 0 == found.turn, f"entry {found.seq} between two turns")
+            continue
         if found.kind is EntryKind.TURN_OPENED:
             _require(running == 0 < found.turn <= row.turns, expected)
             running = found.turn

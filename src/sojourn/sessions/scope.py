@@ -95,6 +95,18 @@ class Scope(Deciding):
         self._runtime.chores.purge_soon()
         return session_of(row)
 
+    async def clear_context(self, id: str) -> bool:
+        """Send the model only what comes after, from now on; the history stays, and is shown as before.
+
+        False where nothing was said since the last time. Raises SessionNotFound, and SessionBusy while a turn is
+        unfinished or anything is in line.
+        """
+        core, name = self._runtime.core, self._name(id)
+        cleared = await core.store.clear_context(*name, core.clock.now_ms())
+        core.residency.touch(name)
+        core.feeds.look(name)
+        return cleared
+
     async def delete(self, id: str) -> bool:
         """Remove every trace of the session, also while it is busy; False if there is none.
 

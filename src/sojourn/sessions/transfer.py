@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from sojourn.abc import MESSAGE_KINDS, Entry, SessionRow, TurnRow
+from sojourn.abc import CUT_KINDS, MESSAGE_KINDS, Entry, SessionRow, TurnRow
 from sojourn.errors import ExportInvalid
 from sojourn.records import Effect, EffectStatus, EntryKind
 from sojourn.sessions import importing
@@ -20,35 +20,40 @@ FORMAT = 1
 _SESSION_FIELDS = ("title", "created", "active", "version", "first", "turns")
 _PIECE = 200
 
+_ENDS = frozenset({EntryKind.TURN_ENDED})
+
 #: Calls without a result; those that were only intended waited for people when their turn ended.
 _OPEN = frozenset({EffectStatus.STARTED, EffectStatus.INTENDED})
 
 
 async def export(core: Core, user: str, id: str) -> AsyncGenerator[str]:
-    """The session up to its last finished turn, line by line: what it is, its turns, its log."""
+    """The session up to its last finished turn, and where it was cleared then: what it is, its turns, its log."""
     store = core.store
     row, effects = await store.get(user, id), await store.effects(user, id)
     # from the log: the turns of a fork's parent are in there, and have no rows here
-    ended = await store.entries(user, id, kinds=frozenset({EntryKind.TURN_ENDED}), limit=1, newest=True)
+    cuts = await store.entries(user, id, kinds=CUT_KINDS, limit=1, newest=True)
+    cut = cuts[-1].seq if cuts else row.first - 1
+    ended = await store.entries(user, id, before=cut + 1, kinds=_ENDS, limit=1, newest=True)
     end = ended[-1].seq if ended else row.first - 1
     turns = [t for t in await store.turns(user, id) if t.status.final and (t.ended_seq or 0) <= end]
     last = await _last_entries(core, user, id, ended[-1], effects) if ended else []
-    row.version = end + len(last) - len(ended)
+    told = len(last) - len(ended)
+    row.version = cut + told
     head = {name: getattr(row, name) for name in _SESSION_FIELDS}
     yield _line({"sojourn": FORMAT, "id": row.id, **head, "usage": json.loads(row.usage)})
     for turn in turns:
-        moved = row.version if turn.ended_seq == end else turn.ended_seq
+        moved = end + told if turn.ended_seq == end else turn.ended_seq
         yield _line({"turn": {**asdict(turn), "ended_seq": moved, "usage": json.loads(turn.usage)}})
     done = row.first - 1
-    while done < end - 1:
-        entries = await store.entries(user, id, after=done, before=end, limit=_PIECE)
+    while done < cut:
+        entries = await store.entries(user, id, after=done, before=cut + 1, limit=_PIECE)
         if not entries:
             return
         for entry in entries:
-            yield _entry_line(entry)
+            behind = replace(entry, seq=entry.seq + told) if entry.seq > end else entry
+            for found in last if entry.seq == end else [behind]:
+                yield _entry_line(found)
         done = entries[-1].seq
-    for entry in last:
-        yield _entry_line(entry)
 
 
 async def _last_entries(core: Core, user: str, id: str, end: Entry, effects: Sequence[Effect]) -> Sequence[Entry]:

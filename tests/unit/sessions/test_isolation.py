@@ -33,6 +33,7 @@ CALLS: dict[str, Callable[[Scope], Awaitable[Any]]] = {
     "approve": lambda bob: bob.approve("s", "1"),
     "deny": lambda bob: bob.deny("s", "1"),
     "state": lambda bob: bob.state("s"),
+    "clear_context": lambda bob: bob.clear_context("s"),
     "set_state": lambda bob: bob.set_state("s", {}),
     "model": lambda bob: bob.model("s"),
     "switch_model": lambda bob: bob.switch_model("s", None),

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Body, Header, Query, Request, Response
 
 from sojourn.errors import SessionChanged, SessionExists
 from sojourn.server import bodies, shapes, wire
-from sojourn.server.errors import Refused
 from sojourn.server.pieces import LONG, in_pieces
 from sojourn.server.routes.common import SessionId, TurnNumber, may_fail, note
 from sojourn.server.service import Caller
@@ -174,12 +173,12 @@ async def generate_title(session_id: SessionId, caller: Caller) -> wire.TitleAns
 
 @router.post(
     "/sessions/{session_id}/clear-context", response_model=wire.SessionStatusAnswer,
-    responses={501: {"model": wire.ErrorAnswer, "description": "not possible yet"}, **may_fail(404)},
+    responses=may_fail(404, 409),
 )  # fmt: skip
 async def clear_context(session_id: SessionId, caller: Caller) -> wire.SessionStatusAnswer:
-    """Not possible yet: fork or reset the session instead."""
-    await caller.get(session_id)
-    raise Refused("not_supported", "a context cannot be cleared yet; reset the session, or begin another one")
+    """Send the model only what comes after, from now on; the history stays, and is shown as before."""
+    await caller.clear_context(session_id)
+    return wire.SessionStatusAnswer(status="context cleared", session_id=session_id)
 
 
 @router.post("/sessions/{session_id}/unload", response_model=wire.UnloadAnswer, responses=may_fail(409))

@@ -1,11 +1,11 @@
-"""Whole sessions in memory: create, find, list, rename, reset, delete, fork, insert."""
+"""Whole sessions in memory: create, find, list, rename, clear, reset, delete, fork, insert."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sojourn.abc import MESSAGE_KINDS, Entry, SessionRow, TurnRow
+from sojourn.abc import CUT_KINDS, MESSAGE_KINDS, Entry, SessionRow, TurnRow
 from sojourn.errors import ForkPointInvalid, SessionBusy, SessionChanged, SessionExists
 from sojourn.records import EntryKind, SessionStatus
 from sojourn.stores.common import decode_cursor, encode_cursor, words
@@ -60,6 +60,17 @@ class MemorySessions(MemoryApprovals):
         s.row.active = max(now, s.row.active)
         self._log(s, [Entry(0, EntryKind.STATE_CHANGED, 0, body)], now)
         return replace(s.row)
+
+    async def clear_context(self, user: str, id: str, now: int) -> bool:
+        self._write()
+        s = self._find(user, id)
+        if s.row.current is not None or s.row.queued:
+            raise SessionBusy(id)
+        s.row.active = max(now, s.row.active)
+        if not s.row.messages or s.log[-1].kind is EntryKind.CONTEXT_CLEARED:
+            return False
+        self._log(s, [Entry(0, EntryKind.CONTEXT_CLEARED, 0, "{}")], now)
+        return True
 
     async def settings(self, user: str, id: str) -> tuple[int, str]:
         s = self._find(user, id)
@@ -137,7 +148,7 @@ class MemorySessions(MemoryApprovals):
 
 def _cut(parent: StoredSession, at: int | None) -> int:
     """The number of the entry that ends the turn that `at` points at."""
-    ends = [e.seq for e in parent.log if e.kind is EntryKind.TURN_ENDED]
+    ends = [e.seq for e in parent.log if e.kind in CUT_KINDS]
     if at is None:
         return ends[-1] if ends else parent.row.first - 1
     end = next((seq for seq in ends if seq >= at), None)

@@ -1,4 +1,4 @@
-"""Sessions as wholes, each move inside one transaction of the writer: create, rename, reset, delete, purge, copy."""
+"""Sessions as wholes, each move inside one transaction of the writer: create, rename, clear, reset, delete, copy."""
 
 from __future__ import annotations
 
@@ -46,10 +46,26 @@ def change_state(connection: apsw.Connection, node: Node, row: SessionRow, body:
     """See SessionStore.change_state."""
     if row.status is SessionStatus.RUNNING and not node.may_take(row):
         raise SessionBusy(row.id)
+    return _note(connection, row, Entry(0, EntryKind.STATE_CHANGED, 0, body), now)
+
+
+def clear_context(connection: apsw.Connection, row: SessionRow, now: int) -> bool:
+    """See SessionStore.clear_context."""
+    if row.current is not None or row.queued:
+        raise SessionBusy(row.id)
+    if not row.messages or one(connection, "kind_at", row.key, row.version) == (EntryKind.CONTEXT_CLEARED.value,):
+        connection.execute(SQL["acted"], (now, row.key))
+        return False
+    _note(connection, row, Entry(0, EntryKind.CONTEXT_CLEARED, 0, "{}"), now)
+    return True
+
+
+def _note(connection: apsw.Connection, row: SessionRow, entry: Entry, now: int) -> SessionRow:
+    """Log an entry that belongs to no turn."""
     row.version += 1
     row.active = max(row.active, now)
     connection.execute(SQL["noted"], (now, row.key))
-    log(connection, row, row.version, Entry(0, EntryKind.STATE_CHANGED, 0, body), now)
+    log(connection, row, row.version, entry, now)
     return row
 
 

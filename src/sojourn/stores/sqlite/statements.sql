@@ -103,10 +103,10 @@ DELETE FROM sessions WHERE key = ?;
 DELETE FROM purges WHERE session = ?;
 
 -- name: last_end
-SELECT max(seq) FROM log WHERE session = ? AND kind = 'turn_ended' AND seq >= ?;
+SELECT max(seq) FROM log WHERE session = ? AND kind IN ('turn_ended', 'context_cleared') AND seq >= ?;
 
 -- name: end_after
-SELECT seq FROM log WHERE session = ? AND kind = 'turn_ended' AND seq >= ? ORDER BY seq LIMIT 1;
+SELECT seq FROM log WHERE session = ? AND kind IN ('turn_ended', 'context_cleared') AND seq >= ? ORDER BY seq LIMIT 1;
 
 -- name: spoken_between
 SELECT 1 FROM log WHERE session = ? AND seq > ? AND seq < ? AND kind IN ('turn_opened', 'message', 'tool_result', 'steered') LIMIT 1;
@@ -396,6 +396,12 @@ SELECT 1 FROM approvals WHERE session = ? AND turn = ? AND status = 'pending' LI
 
 -- name: noted
 UPDATE sessions SET version = version + 1, active = max(active, ?) WHERE key = ?;
+
+-- name: acted
+UPDATE sessions SET active = max(active, ?) WHERE key = ?;
+
+-- name: kind_at
+SELECT kind FROM log WHERE session = ? AND seq = ?;
 
 -- name: wait_over
 UPDATE turns SET status = 'queued' WHERE session = ? AND turn = ?;

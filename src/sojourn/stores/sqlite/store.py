@@ -289,6 +289,11 @@ class SqliteStore(SessionStore):
 
         return await self._write(move)
 
+    async def clear_context(self, user: str, id: str, now: int) -> bool:
+        return await self._write(
+            lambda connection: session_moves.clear_context(connection, rows.find(connection, user, id), now)
+        )
+
     async def settings(self, user: str, id: str) -> tuple[int, str]:
         return await self._read(lambda connection: session_moves.settings(connection, rows.find(connection, user, id)))
 
