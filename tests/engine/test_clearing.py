@@ -142,7 +142,11 @@ async def test_what_is_cleared_is_not_told_by_a_limit_either(wire: Wire) -> None
 async def test_a_result_that_comes_late_is_stored_and_shown_and_the_model_hears_nothing_of_it() -> None:
     model = Script([("act", {}, "c1")], "fresh", [("act", {}, "c1")], "done")
     agent = Agent(model)
-    agent.tool_plain(name="act")(lambda: "done")
+
+    @agent.tool_plain
+    def act() -> str:
+        return "done"
+
     core = Core(PydanticAIEngine(agent))
     core.open("before")
     await core.go(stop=lambda step: type(step).__name__ == "ModelResponded")
