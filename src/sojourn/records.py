@@ -254,6 +254,10 @@ class Message:
     tool_call_id: str | None = None
     tool_name: str | None = None
     outcome: str | None = None
+    #: Of the assistant: which model wrote it and what that took, where it is known.
+    model: str | None = None
+    provider: str | None = None
+    usage: Usage | None = None
     created: datetime
 
 

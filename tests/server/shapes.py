@@ -27,7 +27,9 @@ SESSION = {
     "title": (str, NONE),
     "tokenUsage": Maybe(USAGE),
     "estimatedCost": Maybe(NUMBER),
-    "modelStats": Maybe([dict]),
+    "modelStats": [
+        {"model": str, "messageCount": int, "requests": int, "tokenUsage": USAGE, "estimatedCost": Maybe(NUMBER)}
+    ],
     "workspaceId": (str, NONE),
     "parentSessionId": (str, NONE),
     # ours
@@ -50,6 +52,11 @@ MESSAGE = {
     "role": str,
     "timestamp": int,
     "content": (str, list, NONE),
+    "reasoning": Maybe(str),
+    "tokenUsage": Maybe(USAGE),
+    "estimatedCost": Maybe(NUMBER),
+    "model": Maybe(str),
+    "provider": Maybe(str),
     "toolCalls": Maybe([TOOL_CALL]),
     "toolCallId": Maybe(str),
     "name": Maybe(str),
@@ -102,12 +109,12 @@ EVENTS: dict[str, dict[str, Any]] = {
     "llm:tool-result": {
         "toolName": str, "callId": str, "success": bool,
         "sanitized": {"content": [dict], "meta": {"toolName": str, "toolCallId": str, "success": bool}},
-        "outcome": (str, NONE), "error": Maybe(str),
+        "outcome": (str, NONE), "error": Maybe(str), "requireApproval": Maybe(bool), "approvalStatus": Maybe(str),
     },
     "context:cleared": {},
     "llm:response": {
         "content": str, "messageId": str, "finishReason": str, "tokenUsage": Maybe(USAGE), "model": Maybe(str),
-        "estimatedCost": Maybe(NUMBER),
+        "estimatedCost": Maybe(NUMBER), "provider": Maybe(str), "reasoning": Maybe(str),
     },
     "llm:error": {"error": {"name": str, "message": str}, "context": str, "recoverable": bool},
     "tool:running": {"toolName": str, "toolCallId": str},

@@ -8,7 +8,7 @@ from typing import Any
 
 from sojourn.abc import Entry
 from sojourn.clock import from_ms
-from sojourn.records import EntryKind, Message, Role, ToolCall
+from sojourn.records import EntryKind, Message, Role, ToolCall, Usage
 
 _CALLS = frozenset({"tool-call", "tool-search-call", "capability-load-call"})
 _FAILED = frozenset({"failed", "retried"})
@@ -25,7 +25,8 @@ def shown(entry: Entry) -> Message | None:
 
 def _answer(entry: Entry) -> Message:
     body = json.loads(entry.body)
-    parts = body["message"]["parts"]
+    response = body["message"]
+    parts = response["parts"]
     calls = [
         ToolCall(id=part["tool_call_id"], name=part["tool_name"], arguments=_arguments(part.get("args")))
         for part in parts
@@ -38,8 +39,19 @@ def _answer(entry: Entry) -> Message:
         text=entry.text,
         parts=_answer_parts(parts, body.get("texts", []), entry.text),
         tool_calls=calls,
+        model=response.get("model_name"),
+        provider=response.get("provider_name") or (response.get("model_id") or "").partition(":")[0] or None,
+        usage=_usage(response.get("usage")),
         created=from_ms(entry.created),
     )
+
+
+def _usage(used: Mapping[str, Any] | None) -> Usage | None:
+    """What a response took; None where it was cut before its provider said so."""
+    if not used or not any(used.get(name) for name in ("input_tokens", "output_tokens")):
+        return None
+    cost = used.get("cost")
+    return Usage.from_json({**used, "requests": 1, "cost": None if cost is None else str(cost)})
 
 
 def _answer_parts(parts: Sequence[Mapping[str, Any]], lengths: Sequence[int], text: str) -> list[dict[str, Any]]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sojourn.records import ApprovalStatus, Event, EventKind, Message, TurnStatus
+from sojourn.records import Approval, ApprovalStatus, Event, EventKind, Message, TurnStatus
 from sojourn.server import shapes
 from sojourn.server.sse import Sent
 
 #: Dexto knows three answers to a question; what nobody decided is cancelled.
 _DECIDED = {ApprovalStatus.APPROVED: "approved", ApprovalStatus.DENIED: "denied"}
+
+#: Its words for why there was no yes; for what else there is, it has this one.
+_REASONS = {ApprovalStatus.DENIED: "user_denied", ApprovalStatus.EXPIRED: "timeout"}
+_NOBODY = "system_cancelled"
+
+#: Questions that end with their turn, without a decision of their own.
+_UNDECIDED = frozenset({ApprovalStatus.PENDING, ApprovalStatus.CANCELLED, ApprovalStatus.SUPERSEDED})
 
 
 class Translator:
@@ -28,8 +35,8 @@ class Translator:
         self._begun: datetime | None = None
         self._last: datetime | None = None
         self._steps = 0
-        #: Calls that were asked about, or said to run.
-        self._told: set[str] = set()
+        #: The turn's questions as they stand, by the call that each is about.
+        self._asked: dict[str, Approval] = {}
 
     def translate(self, event: Event, call_id: str = "") -> list[Sent]:
         """What is sent for an event; `call_id` is that of the call that a question is about."""
@@ -42,9 +49,9 @@ class Translator:
         made = self._approval(event, call_id) if event.approval is not None else self._makers[event.kind](self, event)
         return [*before, *self._placed(event, made)]
 
-    def recall(self, messages: Sequence[Message], asked: Iterable[str]) -> None:
+    def recall(self, messages: Sequence[Message], asked: Mapping[str, Approval]) -> None:
         """What there was of a turn before the place that a reader came back to, and which calls were asked about."""
-        self._told.update(asked)
+        self._asked.update(asked)
         if messages:
             self._begun, self._last = messages[0].created, messages[-1].created
             self._steps = sum(bool(message.tool_calls) for message in messages)
@@ -106,7 +113,7 @@ class Translator:
 
     def _running(self, message: Message) -> list[Sent]:
         """Word that a call runs, where nobody was asked and so nothing was said of it yet."""
-        if message.tool_call_id in self._told:
+        if message.tool_call_id in self._asked:
             return []
         return [self.sent("tool:running", toolName=message.tool_name, toolCallId=message.tool_call_id)]
 
@@ -116,6 +123,9 @@ class Translator:
         content = [dict(part) for part in message.parts] or shapes.parts(message.text)
         meta = {"toolName": message.tool_name, "toolCallId": message.tool_call_id, "success": good}
         told |= {"sanitized": {"content": content, "meta": meta}, "outcome": message.outcome}
+        if (asked := self._asked.get(message.tool_call_id or "")) is not None:
+            yes = asked.status is ApprovalStatus.APPROVED
+            told |= {"requireApproval": True, "approvalStatus": "approved" if yes else "rejected"}
         if not good:
             told["error"] = message.text
         return self.sent("llm:tool-result", **told)
@@ -129,8 +139,8 @@ class Translator:
         approval = event.approval
         if approval is None:
             return []
+        self._asked[call_id] = approval
         if event.kind is EventKind.APPROVAL_ASKED:
-            self._told.add(call_id)
             told = shapes.approval(approval, call_id).model_dump(by_alias=True, exclude_unset=True)
             del told["sessionId"]
             return [self.sent("approval:request", **told)]
@@ -138,7 +148,7 @@ class Translator:
         if approval.reason:
             told["message"] = approval.reason
         if approval.status is not ApprovalStatus.APPROVED:
-            told["reason"] = approval.status.value
+            told["reason"] = _REASONS.get(approval.status, _NOBODY)
         made = [self.sent("approval:response", **told)]
         if approval.status is ApprovalStatus.APPROVED:
             made.append(self.sent("tool:running", toolName=approval.tool, toolCallId=call_id))
@@ -146,15 +156,20 @@ class Translator:
 
     def _response(self, event: Event, finish: str, more: Mapping[str, Any]) -> Sent:
         text = event.message.text if event.message is not None else event.text
-        return self.sent("llm:response", content=text, messageId=str(event.seq), finishReason=finish, **more)
+        told = {**more, **(shapes.written(event.message) if event.message is not None else {})}
+        return self.sent("llm:response", content=text, messageId=str(event.seq), finishReason=finish, **told)
 
     def _ended(self, event: Event) -> list[Sent]:
-        made: list[Sent] = []
+        made = [
+            self.sent("approval:response", approvalId=one.id, status="cancelled", reason=_NOBODY)
+            for one in self._asked.values()
+            if one.status in _UNDECIDED
+        ]
         answer, self._answer = self._answer, None
         finish, more = _finish(event), _used(event)
         if answer is not None:
             made += [*self._rest(answer), self._response(answer, finish, more)]
-        self._told.clear()
+        self._asked.clear()
         return [*made, *self.ended(finish, event.status, event.text, event.turn)]
 
     def ended(self, finish: str, status: TurnStatus | None, reason: str, turn: int | None) -> list[Sent]:
@@ -202,7 +217,7 @@ class Translator:
         return [self.sent("context:cleared")]
 
     def _reset(self, _event: Event) -> list[Sent]:
-        self._told.clear()
+        self._asked.clear()
         return [self.sent("session:reset")]
 
     def _deleted(self, _event: Event) -> list[Sent]:

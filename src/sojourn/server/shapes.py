@@ -59,7 +59,9 @@ def session_fields(session: Session) -> dict[str, Any]:
         "title": session.title,
         "token_usage": tokens(used),
         "model_stats": [
-            wire.ModelStats(model=model, requests=one.requests, token_usage=tokens(one), **cost(one))
+            wire.ModelStats(
+                model=model, requests=one.requests, message_count=one.requests, token_usage=tokens(one), **cost(one)
+            )
             for model, one in session.usage.items()
         ],
         "workspace_id": None,
@@ -89,9 +91,26 @@ def session_loaded(session: Session) -> wire.SessionLoaded:
     )  # fmt: skip
 
 
+def said(found: Message) -> str | list[dict[str, Any]]:
+    """What a message says, without how its writer came to it."""
+    content = [dict(part) for part in found.parts if part.get("type") != "reasoning"]
+    if found.role is Role.ASSISTANT and all(part.get("type") == "text" for part in content):
+        return found.text
+    return content or found.text
+
+
+def written(found: Message) -> dict[str, Any]:
+    """How an answer came to be: reasoning, model and provider, as far as they are known."""
+    reasoning = "\n\n".join(part["text"] for part in found.parts if part.get("type") == "reasoning")
+    told = {"reasoning": reasoning, "model": found.model, "provider": found.provider}
+    return {name: value for name, value in told.items() if value}
+
+
 def message(found: Message) -> wire.HistoryMessage:
     """One message of a history."""
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = written(found)
+    if found.usage is not None:
+        more |= {"token_usage": tokens(found.usage), **cost(found.usage)}
     if found.tool_calls:
         more["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
@@ -103,7 +122,7 @@ def message(found: Message) -> wire.HistoryMessage:
         id=str(found.seq),
         role=found.role.value,
         timestamp=milliseconds(found.created),
-        content=[dict(part) for part in found.parts] or found.text,
+        content=said(found),
         seq=found.seq,
         turn=found.turn,
         **more,

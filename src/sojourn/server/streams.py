@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from sojourn.errors import RuntimeClosed, SojournError
-from sojourn.records import Event, EventKind, Message, TurnStatus
+from sojourn.records import Approval, Event, EventKind, Message, TurnStatus
 from sojourn.server.calls import Calls
 from sojourn.server.errors import problem_of
 from sojourn.server.events import Translator
@@ -81,8 +81,8 @@ class _Stream:
         place = Position.parse(after)
         self._translator = Translator(session, named=named, written=place.offset if place.attempt else None)
         self._calls = Calls(scope, session)
-        #: Whether the reader came back and nothing was seen yet of what it comes back to.
-        self._back = place.seq > 0
+        #: Whether nothing was seen yet of a turn: it may be amid one that the reader comes to.
+        self._new = True
 
     async def told(self, events: AsyncGenerator[Event], *, endless: bool = False) -> AsyncGenerator[Sent]:
         last: Event | None = None
@@ -103,8 +103,8 @@ class _Stream:
             yield self._closing()
 
     async def _translated(self, event: Event) -> list[Sent]:
-        if self._back and event.turn is not None:
-            self._back = False
+        if self._new and event.turn is not None:
+            self._new = False
             if event.kind is not EventKind.TURN_OPENED:
                 await self._recall(event.turn, event.seq + (event.kind in _BEHIND))
         if event.message is not None and event.message.tool_calls:
@@ -122,10 +122,10 @@ class _Stream:
             if len(page) < _PAGE:
                 break
         messages = [message for message in messages if message.turn == turn]
-        asked: list[str] = []
+        asked: dict[str, Approval] = {}
         if any(message.tool_calls for message in messages):
             found = await self._scope.approvals(self._session, pending=False, limit=1000)
-            asked = [await self._calls.id_of(one) for one in found if one.turn == turn and one.seq < before]
+            asked = {await self._calls.id_of(one): one for one in found if one.turn == turn and one.seq < before}
         self._translator.recall(messages, asked)
 
     def _closing(self) -> Sent:

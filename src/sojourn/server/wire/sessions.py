@@ -49,6 +49,8 @@ class ModelStats(Wire):
 
     model: str
     requests: int
+    #: Dexto's name for it.
+    message_count: int
     token_usage: TokenUsage
     estimated_cost: float | None = None
 
@@ -137,6 +139,12 @@ class HistoryMessage(Wire):
     role: Literal["user", "assistant", "tool"]
     timestamp: int
     content: str | list[dict[str, Any]] | None
+    reasoning: str | None = None
+    #: What this answer took, and the model that wrote it.
+    token_usage: TokenUsage | None = None
+    estimated_cost: float | None = None
+    model: str | None = None
+    provider: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
     name: str | None = None
