@@ -392,6 +392,55 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchHit:
+    """Where a search found its words."""
+
+    #: The session's id.
+    session: str
+    #: The message, its text cut around what matched where it is long; None: it is the session's title.
+    message: Message | None
+    #: The words that matched first, as they stand in the text; "" if they come too late in a very long one.
+    matched: str
+    #: What stands around them, with … where it was cut.
+    context: str
+    #: The message's place in `history`, from 0; None where too much is before it to be counted.
+    index: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Some messages that a search found, the last stored first."""
+
+    hits: Sequence[SearchHit]
+    #: How many there are in all; at least so many where it is not `exact`.
+    total: int
+    exact: bool
+    #: Pass as `after` to go on; None at the end.
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionHit:
+    """A session that a search found."""
+
+    session: Session
+    #: In how many messages; its title counts as one.
+    count: int
+    #: The first of those messages, or else the title.
+    first: SearchHit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundSessions:
+    """Some sessions that a search found, those with most matches first, then by last activity."""
+
+    hits: Sequence[SessionHit]
+    #: How many there are in all; at least so many where it is not `exact`, because only the newest matches count.
+    total: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
     """How many sessions are where."""
 

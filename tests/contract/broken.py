@@ -23,7 +23,7 @@ from sojourn.abc import (
 )
 from sojourn.records import Effect, EffectStatus, EntryKind, SessionStatus, TurnStatus
 from sojourn.stores.memory import MemoryDatabase, MemoryStore
-from tests.contract import broken_approvals, broken_inbox
+from tests.contract import broken_approvals, broken_inbox, broken_searching
 from tests.contract.backends import Backend
 
 
@@ -266,8 +266,10 @@ class HandsOutItsOwnRows(MemoryStore):
         return list(self._find(user, id).turns.values())
 
 
+_MODULES = (globals(), vars(broken_approvals), vars(broken_inbox), vars(broken_searching))
+
 BROKEN: list[type[MemoryStore]] = sorted(
-    (found for module in (globals(), vars(broken_approvals), vars(broken_inbox)) for found in module.values()
+    (found for module in _MODULES for found in module.values()
      if isinstance(found, type)
      and issubclass(found, MemoryStore) and found is not MemoryStore), key=lambda found: found.__name__
 )  # fmt: skip

@@ -20,6 +20,7 @@ from sojourn.abc import (
     Append,
     Claim,
     Entry,
+    HitRow,
     NewCall,
     NewInput,
     SessionRow,
@@ -28,7 +29,7 @@ from sojourn.abc import (
     TurnEnd,
 )
 from sojourn.errors import SojournError
-from sojourn.records import Effect, EffectStatus, EntryKind, TurnStatus
+from sojourn.records import Effect, EffectStatus, EntryKind, Role, TurnStatus
 from sojourn.stores.memory import MemoryDatabase, MemoryStore
 from sojourn.stores.sqlite.store import SqliteStore
 from tests.contract.moves import check_line
@@ -305,6 +306,17 @@ class StoreMachine(RuleBasedStateMachine):
         self.on(node, lambda store, _: pages(store, user, query, limit))
 
     @rule(
+        node=nodes, user=users, query=st.sampled_from(QUERIES), limit=st.integers(1, 3), id=st.none() | names,
+        roles=st.none() | st.frozensets(st.sampled_from(Role)), offset=st.sampled_from([0, 0, 1, 4]),
+    )  # fmt: skip
+    def find(
+        self, *, node: int, user: str, query: str, limit: int, id: str | None, roles: frozenset[Role] | None,
+        offset: int,
+    ) -> None:  # fmt: skip
+        self.on(node, lambda store, _: hits(store, user, query, id=id, roles=roles, limit=limit))
+        self.on(node, lambda store, _: store.search_sessions(user, query, limit=limit, offset=offset))
+
+    @rule(
         node=nodes, user=users, id=names, after=numbers, before=st.none() | numbers, newest=st.booleans(),
         limit=st.none() | st.integers(0, 3), chosen=st.none() | st.frozensets(kinds),
     )  # fmt: skip
@@ -357,6 +369,16 @@ async def pages(store: SessionStore, user: str, query: str | None, limit: int) -
         found, cursor = await store.page(user, query=query, limit=limit, after=cursor)
         rows += found
     return rows
+
+
+async def hits(store: SessionStore, user: str, query: str, **how: Any) -> list[list[HitRow] | int]:
+    """All that a search finds, page by page, without cursors."""
+    found = await store.search(user, query, **how)
+    pages: list[list[HitRow] | int] = [[*found.hits], found.total]
+    while found.next is not None:
+        found = await store.search(user, query, after=found.next, **how)
+        pages += [[*found.hits], found.total]
+    return pages
 
 
 def claim(loaded: tuple[SessionRow, Sequence[Entry]] | None) -> Claim:

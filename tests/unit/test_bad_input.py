@@ -76,10 +76,11 @@ CALLS: dict[str, Callable[[Scope, Any], Any]] = {
     "steer": lambda scope, of: scope.steer(of, "hi"),
     "follow_up": lambda scope, of: scope.follow_up(of, "hi"),
     "remove": lambda scope, of: scope.remove(of, 1),
+    "search": lambda scope, of: scope.search("hi", id=of),
 }
 
 #: Those that without an id are about all sessions, or make one up.
-WITHOUT_ID = {"create", "approvals", "remembered"}
+WITHOUT_ID = {"create", "approvals", "remembered", "search"}
 
 #: And those that name no session.
 OTHERS: dict[str, Callable[[Scope], Any]] = {
@@ -87,6 +88,7 @@ OTHERS: dict[str, Callable[[Scope], Any]] = {
     "load": lambda scope: scope.load(['{"sojourn": 1}']),
     "approval": lambda scope: scope.approval("1"),
     "forget": lambda scope: scope.forget("1"),
+    "search_sessions": lambda scope: scope.search_sessions("hi"),
 }
 
 WRONG_IDS = ["", "a/b", "a b", "ä", "x" * 129, "a\n", "a\x00", "../etc", "a%2F", 7, b"s", ["s"], True]
@@ -182,7 +184,15 @@ WRONG_VALUES: list[tuple[Callable[[Scope, Any], Any], str, list[Any]]] = [
     (lambda s, v: s.fork("known", at=v), "at", ["1", 1.5, True, 2**70, []]),
     (lambda s, v: s.sessions(limit=v), "limit", [0, -1, 1001, "20", None, True, 1.5, 2**70]),
     (lambda s, v: s.sessions(after=v), "after", ["", "x", "####", "W10", 7, b"x", "ä"]),
-    (lambda s, v: s.sessions(query=v), "query", [7, b"x", ["x"], True]),
+    (lambda s, v: s.sessions(query=v), "query", [7, b"x", ["x"], True, "x" * 1_001]),
+    (lambda s, v: s.search(v), "query", ["", None, 7, b"x", ["x"], True, "x" * 1_001, "walrus " * 1_500]),
+    (lambda s, v: s.search("hi", limit=v), "limit", [0, -1, 101, "20", None, True, 1.5, 2**70]),
+    (lambda s, v: s.search("hi", offset=v), "offset", [-1, 10_001, "20", None, True, 1.5, 2**70]),
+    (lambda s, v: s.search("hi", role=v), "role", ["", "system", "USER", 7, True, [], {}]),
+    (lambda s, v: s.search("hi", after=v), "after", ["", "x", "####", "W10", 7, b"x", "ä"]),
+    (lambda s, v: s.search_sessions(v), "query", ["", None, 7, "x" * 1_001]),
+    (lambda s, v: s.search_sessions("hi", limit=v), "limit", [0, 101, None]),
+    (lambda s, v: s.search_sessions("hi", offset=v), "offset", [-1, 10_001, None]),
     (lambda s, v: s.history("known", limit=v), "limit", [0, -1, 1001, "5", True]),
     (lambda s, v: s.history("known", before=v), "before", ["5", 1.5, True, 2**70]),
     (lambda s, v: s.turn("known", v), "turn", ["1", None, 1.5, True, -1, 2**70]),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from sojourn.records import (
     ApprovalStatus,
@@ -14,6 +15,7 @@ from sojourn.records import (
     EntryKind,
     InputKind,
     Remember,
+    Role,
     SessionStatus,
     TurnStatus,
 )
@@ -31,6 +33,53 @@ class Entry:
     #: What was said, kept beside the body so that it is stored once, read cheaply and found by search; "" if nothing.
     text: str = ""
     created: int = 0
+
+
+@dataclass(slots=True)
+class HitRow:
+    """Where a search found its words: in a message, or in a session's title."""
+
+    #: The session's id.
+    session: str
+    #: The message without its body, its text cut around what matched where it is long; None: it is the title.
+    entry: Entry | None
+    #: The words that matched first, as they stand in the text; "" if they come too late in a very long one.
+    matched: str
+    #: A piece of the text around them.
+    context: str
+    #: The message's place among those of its session; None where it would have to be counted for long.
+    index: int | None = None
+
+
+@dataclass(slots=True)
+class Hits:
+    """Some messages that a search found, newest first."""
+
+    hits: Sequence[HitRow]
+    #: How many there are in all, counted up to a bound.
+    total: int
+    exact: bool
+    #: The cursor of what follows, None at the end.
+    next: str | None
+
+
+@dataclass(slots=True)
+class SessionHitRow:
+    """A session that a search found, in how many messages (and its title), and where first."""
+
+    session: SessionRow
+    count: int
+    first: HitRow
+
+
+@dataclass(slots=True)
+class SessionHits:
+    """Some sessions that a search found, those with most matches first."""
+
+    hits: Sequence[SessionHitRow]
+    #: How many there are in all, where not too many messages were found to look at all of them.
+    total: int
+    exact: bool
 
 
 @dataclass(slots=True)
@@ -405,6 +454,11 @@ def _approval_body(row: ApprovalRow) -> str:
         body |= {name: getattr(row, name) for name in ("decided", "by", "reason", "changed")}
     return json.dumps(body, separators=(",", ":"))
 
+
+#: The entries whose text is found by search, and who said it.
+SEARCHED = MappingProxyType(
+    {EntryKind.TURN_OPENED: Role.USER, EntryKind.STEERED: Role.USER, EntryKind.MESSAGE: Role.ASSISTANT}
+)
 
 #: The entries behind which a session can be cut off: no turn is open there.
 CUT_KINDS = frozenset({EntryKind.TURN_ENDED, EntryKind.CONTEXT_CLEARED})

@@ -15,15 +15,17 @@ from sojourn.abc.rows import (
     Claim,
     Decided,
     Entry,
+    Hits,
     InputRow,
     NewInput,
     RememberedRow,
     Runnable,
+    SessionHits,
     SessionRow,
     TurnRow,
     Verdict,
 )
-from sojourn.records import Effect, EntryKind
+from sojourn.records import Effect, EntryKind, Role
 
 
 class SessionStore(ABC):
@@ -77,6 +79,32 @@ class SessionStore(ABC):
 
         `query` keeps those whose title, or one of whose messages, has all its words (the last as a prefix). A cursor
         stays valid while sessions come and go; raises InvalidInput for one that no page gave.
+        """
+
+    @abstractmethod
+    async def search(
+        self,
+        user: str,
+        query: str,
+        *,
+        id: str | None = None,
+        roles: frozenset[Role] | None = None,
+        limit: int = 20,
+        after: str | None = None,
+        offset: int = 0,
+    ) -> Hits:
+        """What users and the assistant said in all words of the query (as in `page`), the last stored first.
+
+        Of one session (SessionNotFound), and of some roles only: nothing of tools is found. `offset` are passed over,
+        behind the cursor if there is one. Nothing is found of what was reset or deleted. A cursor stays valid while
+        messages come and go; raises InvalidInput for one that no search gave.
+        """
+
+    @abstractmethod
+    async def search_sessions(self, user: str, query: str, *, limit: int = 20, offset: int = 0) -> SessionHits:
+        """Sessions that say all words of the query in a message or the title: most matches first, then last activity.
+
+        Where very many messages match only the newest of them are counted.
         """
 
     @abstractmethod

@@ -12,11 +12,13 @@ from sojourn.records import (
     Contributor,
     Effect,
     Event,
+    Found,
     Message,
     QueuedInput,
     Remember,
     Remembered,
     Reply,
+    Role,
     Session,
     Turn,
 )
@@ -96,6 +98,12 @@ class SessionHandle:
     async def history(self, *, before: int | None = None, limit: int | None = None) -> Sequence[Message]:
         """See Scope.history."""
         return await self._scope.history(self.id, before=before, limit=limit)
+
+    async def search(
+        self, query: str, *, role: Role | str | None = None, limit: int = 20, after: str | None = None, offset: int = 0
+    ) -> Found:
+        """See Scope.search."""
+        return await self._scope.search(query, id=self.id, role=role, limit=limit, after=after, offset=offset)
 
     async def turn(self, turn: int) -> Turn:
         """See Scope.turn."""

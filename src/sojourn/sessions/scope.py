@@ -16,17 +16,20 @@ from sojourn.records import (
     Effect,
     Event,
     EventKind,
+    Found,
+    FoundSessions,
     Message,
     Page,
     QueuedInput,
     Reply,
+    Role,
     Session,
     SessionStatus,
     Turn,
     UnloadReason,
     check_session_id,
 )
-from sojourn.sessions import current, following, transfer
+from sojourn.sessions import current, following, searching, transfer
 from sojourn.sessions.checks import whole_number
 from sojourn.sessions.deciding import MAX_NUMBER, Deciding, limit_of
 from sojourn.sessions.desk import Said, check_said
@@ -65,10 +68,10 @@ class Scope(Deciding):
         `query` keeps those whose title or one of whose messages has all its words, the last one as a prefix.
         """
         self._runtime.check_open()
-        for what, text in (("query", query), ("after", after)):
-            if text is not None and not isinstance(text, str):
-                raise InvalidInput(what, text, "a string")
-        rows, cursor = await self._runtime.core.store.page(self.user, query=query, limit=limit_of(limit), after=after)
+        words = None if query is None else searching.checked_query(query, empty=True)
+        rows, cursor = await self._runtime.core.store.page(
+            self.user, query=words, limit=limit_of(limit), after=searching.checked_cursor(after)
+        )
         return Page(sessions=[session_of(row) for row in rows], next=cursor)
 
     async def rename(self, id: str, title: str, *, unless_changed: Session | None = None) -> Session:
@@ -305,6 +308,32 @@ class Scope(Deciding):
     async def turns(self, id: str) -> Sequence[Turn]:
         """All turns, oldest first. Raises SessionNotFound."""
         return [turn_of(row) for row in await self._runtime.core.store.turns(*self._name(id))]
+
+    async def search(
+        self,
+        query: str,
+        *,
+        id: str | None = None,
+        role: Role | str | None = None,
+        limit: int = 20,
+        after: str | None = None,
+        offset: int = 0,
+    ) -> Found:
+        """What was said in all words of `query`, the last one as a prefix: the last stored first.
+
+        In all sessions, or in one; by everybody, or by one role: what tools returned is not looked into. `after` goes
+        on behind an earlier page, `offset` passes over as many more. Raises SessionNotFound, InvalidInput.
+        """
+        self._runtime.check_open()
+        asked = searching.Asked.checked(query, limit, offset, role=role, after=after)
+        chosen = None if id is None else check_session_id(id)
+        return await searching.messages(self._runtime.core, self.user, asked, id=chosen)
+
+    async def search_sessions(self, query: str, *, limit: int = 20, offset: int = 0) -> FoundSessions:
+        """Sessions in which a message or the title has all words of `query`: most matches first, then last activity."""
+        self._runtime.check_open()
+        asked = searching.Asked.checked(query, limit, offset)
+        return await searching.sessions(self._runtime.core, self.user, asked)
 
     async def inbox(self, id: str) -> Sequence[QueuedInput]:
         """Input in line and held, in order. Raises SessionNotFound."""

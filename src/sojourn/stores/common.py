@@ -19,6 +19,12 @@ REMOVED = "removed from the line"
 #: Who decides where an earlier yes holds.
 REMEMBERED = "remembered"
 
+#: How many messages that a search found are counted.
+MAX_COUNTED = 10_000
+
+#: A message's place among those of its session is told where no more entries than this are before it.
+MAX_INDEXED = 1_000
+
 #: What a cursor says: last activity and key, small enough for every store.
 _CURSOR = re.compile(r"\[(-?[0-9]{1,18}),([0-9]{1,18})\]")
 
@@ -31,6 +37,12 @@ def words(text: str) -> list[str]:
 def searchable(text: str) -> str:
     """What a store indexes of a text, so that every store finds the same words in it."""
     return text.translate(_PLAIN)
+
+
+def plain_of(letter: str) -> str:
+    """What becomes of one character of a text: letters and digits, spaces between words, or nothing."""
+    plain = _PLAIN[ord(letter)]
+    return plain if isinstance(plain, str) else chr(plain)
 
 
 class _Plain(dict[int, "int | str"]):
@@ -58,7 +70,24 @@ def status_of(current: TurnStatus | None, queued: int, held: int) -> SessionStat
 
 def encode_cursor(row: SessionRow) -> str:
     """Where the page after `row` begins."""
-    return base64.urlsafe_b64encode(f"[{row.active},{row.key}]".encode()).decode().rstrip("=")
+    return _cursor(row.active, row.key)
+
+
+def encode_place(number: int) -> str:
+    """Where what was stored before the entry with this number begins."""
+    return _cursor(0, number)
+
+
+def _cursor(first: int, second: int) -> str:
+    return base64.urlsafe_b64encode(f"[{first},{second}]".encode()).decode().rstrip("=")
+
+
+def decode_place(cursor: str) -> int:
+    """The number of the entry; raises InvalidInput."""
+    first, number = decode_cursor(cursor)
+    if first:
+        raise InvalidInput("after", cursor, "the `next` of a search")
+    return number
 
 
 def decode_cursor(cursor: str) -> tuple[int, int]:

@@ -40,6 +40,7 @@ CALLS: dict[str, Callable[[Scope], Awaitable[Any]]] = {
     "contributors": lambda bob: bob.contributors("s"),
     "contribute": lambda bob: bob.contribute("s", "tone", "Be kind."),
     "withdraw": lambda bob: bob.withdraw("s", "tone"),
+    "search": lambda bob: bob.search("pomegranate", id="s"),
     "steer": lambda bob: bob.steer("s", "hi", create=False),
     "follow_up": lambda bob: bob.follow_up("s", "hi", create=False),
     "remove": lambda bob: bob.remove("s", 1),

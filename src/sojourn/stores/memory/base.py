@@ -85,7 +85,14 @@ class MemoryNode(SessionStore):
         for entry in entries:
             s.row.version += 1
             s.row.messages += entry.kind in MESSAGE_KINDS
-            s.log.append(replace(entry, seq=s.row.version, created=now))
+            self._write_down(s, [replace(entry, seq=s.row.version, created=now)])
+
+    def _write_down(self, s: StoredSession, entries: Sequence[Entry]) -> None:
+        """Put entries into a session's log as they are, each with a number of its own among all sessions."""
+        for entry in entries:
+            self.database.entries += 1
+            s.log.append(entry)
+            s.numbers[entry.seq] = self.database.entries
 
     def _after(self, s: StoredSession, known: int) -> list[Entry]:
         return [replace(entry) for entry in s.log if entry.seq > known]

@@ -17,6 +17,8 @@ class StoredSession:
 
     row: SessionRow
     log: list[Entry] = field(default_factory=list)
+    #: By `seq`: which place among the entries of all sessions each has.
+    numbers: dict[int, int] = field(default_factory=dict)
     turns: dict[int, TurnRow] = field(default_factory=dict)
     #: By position.
     inbox: dict[int, InputRow] = field(default_factory=dict)
@@ -52,5 +54,7 @@ class MemoryDatabase:
         self.remembered: list[Remembered] = []
         self.live_nodes: set[int] = set()
         self.nodes = 0
+        #: How many entries have been written, of all sessions.
+        self.entries = 0
         self.keys = 0
         self.changes = 0

@@ -8,12 +8,10 @@ from dataclasses import replace
 from sojourn.abc import CUT_KINDS, MESSAGE_KINDS, Entry, SessionRow, TurnRow
 from sojourn.errors import ForkPointInvalid, SessionBusy, SessionChanged, SessionExists
 from sojourn.records import EntryKind, SessionStatus
-from sojourn.stores.common import decode_cursor, encode_cursor, words
+from sojourn.stores.common import decode_cursor, encode_cursor
 from sojourn.stores.memory.approvals import MemoryApprovals
 from sojourn.stores.memory.database import OPEN_CALLS, StoredSession
-
-#: The entries whose text is found by search.
-_FOUND = frozenset({EntryKind.TURN_OPENED, EntryKind.MESSAGE, EntryKind.STEERED})
+from sojourn.stores.memory.searching import is_found
 
 
 class MemorySessions(MemoryApprovals):
@@ -33,7 +31,7 @@ class MemorySessions(MemoryApprovals):
     ) -> tuple[Sequence[SessionRow], str | None]:
         self._check_open()
         cursor = decode_cursor(after) if after is not None else None
-        found = [s.row for s in self.database.sessions.values() if s.row.user == user and _matches(s, query)]
+        found = [s.row for s in self.database.sessions.values() if s.row.user == user and is_found(s, query)]
         found.sort(key=lambda row: (row.active, row.key), reverse=True)
         rest = [replace(row) for row in found if cursor is None or (row.active, row.key) < cursor]
         return rest[:limit], encode_cursor(rest[limit - 1]) if len(rest) > limit else None
@@ -89,6 +87,7 @@ class MemorySessions(MemoryApprovals):
         s = self._find(user, id)
         row = s.row
         s.log.clear()
+        s.numbers.clear()
         s.turns.clear()
         s.inbox.clear()
         s.effects.clear()
@@ -122,7 +121,7 @@ class MemorySessions(MemoryApprovals):
             raise SessionExists(new_id)
         cut = _cut(parent, at)
         child = self._create(user, new_id, title, now)
-        child.log = [replace(e) for e in parent.log if e.seq <= cut]
+        self._write_down(child, [replace(e) for e in parent.log if e.seq <= cut])
         child.effects = {place: e for place, e in parent.effects.items() if place[0] <= cut and e.status in OPEN_CALLS}
         row = child.row
         row.parent, row.version, row.first = id, cut, parent.row.first
@@ -141,7 +140,7 @@ class MemorySessions(MemoryApprovals):
             row, key=s.row.key, owner=None, fence=0, parent=None, status=at_rest, current=None, queued=0, held=0,
             steers=0,
         )  # fmt: skip
-        s.log = [replace(e) for e in entries]
+        self._write_down(s, [replace(e) for e in entries])
         s.turns = {t.turn: replace(t) for t in turns}
         return replace(s.row)
 
@@ -156,15 +155,3 @@ def _cut(parent: StoredSession, at: int | None) -> int:
     if end is None or at < parent.row.first or any(at < e.seq < end and spoken(e) for e in parent.log):
         raise ForkPointInvalid(parent.row.id, at)
     return end
-
-
-def _matches(s: StoredSession, query: str | None) -> bool:
-    wanted = words(query or "")
-    if not wanted:
-        return query is None or not query.strip()
-    texts = [s.row.title or "", *(e.text for e in s.log if e.kind in _FOUND)]
-    return any(_has(words(text), wanted) for text in texts)
-
-
-def _has(found: list[str], wanted: list[str]) -> bool:
-    return all(word in found for word in wanted[:-1]) and any(word.startswith(wanted[-1]) for word in found)

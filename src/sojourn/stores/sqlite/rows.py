@@ -18,9 +18,6 @@ _KINDS = {kind.value: kind for kind in EntryKind}
 _STATUSES = {status.value: status for status in SessionStatus}
 _TURN_STATUSES = {status.value: status for status in TurnStatus}
 
-#: The entries whose text is found by search.
-INDEXED = frozenset({EntryKind.TURN_OPENED, EntryKind.MESSAGE, EntryKind.STEERED})
-
 
 def one(connection: apsw.Connection, name: str, *arguments: Any) -> Any:
     """The first row of a statement, or None."""

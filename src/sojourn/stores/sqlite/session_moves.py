@@ -8,11 +8,11 @@ from typing import Any
 
 import apsw
 
-from sojourn.abc import Entry, SessionRow, TurnRow
+from sojourn.abc import SEARCHED, Entry, SessionRow, TurnRow
 from sojourn.errors import ForkPointInvalid, SessionBusy, SessionChanged, SessionExists, SessionNotFound
 from sojourn.records import ApprovalStatus, EntryKind, SessionStatus
 from sojourn.stores.sqlite import rows
-from sojourn.stores.sqlite.rows import INDEXED, SQL, indexed, one
+from sojourn.stores.sqlite.rows import SQL, indexed, one
 from sojourn.stores.sqlite.turn_moves import create as create_row
 from sojourn.stores.sqlite.writing import Node, log
 
@@ -160,7 +160,7 @@ def _purge_rows(
     """Remove at most `limit` rows; returns how many, so less than `limit` means that nothing is left."""
     entries: list[Any] = connection.execute(SQL["purge_log"], (session, before, limit)).fetchall()
     for number, kind, text in entries:
-        if text and kind in INDEXED:
+        if text and kind in SEARCHED:
             connection.execute(SQL["unindex"], (number, indexed(user, text)))
         connection.execute(SQL["purge_entry"], (number,))
     gone = len(entries)

@@ -37,6 +37,55 @@ CROSS JOIN sessions s ON s.key = found.key
 WHERE s.user = ? AND s.id IS NOT NULL AND (s.active, s.key) < (?, ?)
 ORDER BY s.active DESC, s.key DESC LIMIT ?;
 
+-- name: found_messages
+-- The numbers of the messages that have the words, the newest first, as one text.
+SELECT group_concat(id) FROM (
+    SELECT l.id FROM search f CROSS JOIN log l ON l.id = f.rowid CROSS JOIN sessions s ON s.key = l.session
+    WHERE f.search MATCH ?1 AND f.rowid >= ?2 AND f.rowid < ?3
+      AND s.user = ?4 AND s.id IS NOT NULL AND l.seq >= s.first AND (?5 IS NULL OR l.session = ?5)
+      AND CASE l.kind WHEN 'message' THEN ?6 ELSE ?7 END
+    ORDER BY f.rowid DESC LIMIT ?8
+);
+
+-- name: found_sessions
+-- Behind a session's columns: how many of its messages and titles have the words, the number of the first message,
+-- then of all that was found: sessions, messages, titles.
+SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
+       (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
+       s.first, s.turns, s.current, s.queued, s.held, s.steers,
+       s.revision, count(*), min(found.id), count(*) OVER (), sum(count(found.id)) OVER (),
+       sum(count(*) - count(found.id)) OVER ()
+FROM (
+    SELECT session AS key, id FROM (
+        SELECT l.session, l.id FROM search f CROSS JOIN log l ON l.id = f.rowid
+        CROSS JOIN sessions s ON s.key = l.session
+        WHERE f.search MATCH ?1 AND f.rowid > 0 AND s.user = ?2 AND s.id IS NOT NULL AND l.seq >= s.first
+        ORDER BY f.rowid DESC LIMIT ?3
+    )
+    UNION ALL
+    SELECT key, NULL FROM (
+        SELECT s.key FROM search f CROSS JOIN sessions s ON s.key = -f.rowid
+        WHERE f.search MATCH ?1 AND f.rowid < 0 AND s.user = ?2 AND s.id IS NOT NULL
+        ORDER BY f.rowid LIMIT ?3
+    )
+) found CROSS JOIN sessions s ON s.key = found.key
+GROUP BY s.key ORDER BY count(*) DESC, s.active DESC, s.key DESC LIMIT ?4 OFFSET ?5;
+
+-- name: found_texts
+-- The entries of a JSON list of numbers, in its order. The bytes of a text, because NUL would end its letters; its place
+-- is counted where not too much is before it.
+SELECT l.id, s.id, l.seq, l.kind, l.turn, substr(CAST(l.text AS BLOB), 1, ?2), l.created,
+       CASE WHEN l.seq - s.first <= ?3 THEN (
+           SELECT count(*) FROM log e WHERE e.session = l.session AND e.seq >= s.first AND e.seq < l.seq
+           AND e.kind IN ('turn_opened', 'message', 'tool_result', 'steered')
+       ) END
+FROM json_each(?1) wanted CROSS JOIN log l ON l.id = wanted.value CROSS JOIN sessions s ON s.key = l.session;
+
+-- name: span
+-- The numbers of a session's first and last entry; they rise with its seqs.
+SELECT (SELECT id FROM log WHERE session = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1),
+       (SELECT id FROM log WHERE session = ?1 ORDER BY seq DESC LIMIT 1);
+
 -- name: create
 INSERT INTO sessions (user, id, title, created, active, parent) VALUES (?, ?, ?, ?, ?, ?);
 

@@ -23,22 +23,24 @@ from sojourn.abc import (
     Claim,
     Decided,
     Entry,
+    Hits,
     InputRow,
     NewInput,
     RememberedRow,
     Runnable,
+    SessionHits,
     SessionRow,
     SessionStore,
     TurnRow,
     Verdict,
 )
 from sojourn.errors import RuntimeClosed, StorageError, StorageUnavailable, TurnNotFound
-from sojourn.records import Effect, EntryKind, InputKind
-from sojourn.stores.common import decode_cursor, encode_cursor, words
-from sojourn.stores.sqlite import approvals, inbox_moves, rows, session_moves, turn_moves
+from sojourn.records import Effect, EntryKind, InputKind, Role
+from sojourn.stores.common import decode_cursor, decode_place, encode_cursor, words
+from sojourn.stores.sqlite import approvals, inbox_moves, rows, searching, session_moves, turn_moves
 from sojourn.stores.sqlite.faults import translated
 from sojourn.stores.sqlite.nodes import NodeLocks
-from sojourn.stores.sqlite.rows import SQL, one, owner_term
+from sojourn.stores.sqlite.rows import SQL, one
 from sojourn.stores.sqlite.schema import connect, migrate
 from sojourn.stores.sqlite.writer import Operation, Writer
 from sojourn.stores.sqlite.writing import Node
@@ -179,10 +181,31 @@ class SqliteStore(SessionStore):
             wanted = words(query)
             if not wanted:
                 return [], None
-            name, arguments = "page_found", (_match(user, wanted), *arguments)  # type: ignore[assignment]
+            name, arguments = "page_found", (searching.match(user, wanted), *arguments)  # type: ignore[assignment]
         found = await self._read(lambda connection: connection.execute(SQL[name], arguments).fetchall())
         page = [rows.session(row) for row in found[:limit]]
         return page, encode_cursor(page[-1]) if len(found) > limit else None
+
+    async def search(
+        self,
+        user: str,
+        query: str,
+        *,
+        id: str | None = None,
+        roles: frozenset[Role] | None = None,
+        limit: int = 20,
+        after: str | None = None,
+        offset: int = 0,
+    ) -> Hits:
+        wanted = searching.Wanted(user, words(query), id, searching.EVERYBODY if roles is None else roles)
+        top = decode_place(after) if after is not None else _TOP[0]
+        return await self._read(
+            lambda connection: searching.messages(connection, wanted, limit=limit, top=top, offset=offset)
+        )
+
+    async def search_sessions(self, user: str, query: str, *, limit: int = 20, offset: int = 0) -> SessionHits:
+        wanted = searching.Wanted(user, words(query))
+        return await self._read(lambda connection: searching.sessions(connection, wanted, limit=limit, offset=offset))
 
     async def count(self) -> int:
         return int(await self._read(lambda connection: one(connection, "count")[0]))
@@ -431,8 +454,3 @@ class SqliteStore(SessionStore):
             return [rows.effect(found) for found in connection.execute(SQL["effects"], (row.key, row.first))]
 
         return await self._read(read)
-
-
-def _match(user: str, wanted: Sequence[str]) -> str:
-    """A full-text query: this user's rows that have every word, the last one as the beginning of a word."""
-    return " AND ".join(f'"{word}"' for word in (owner_term(user), *wanted)) + "*"

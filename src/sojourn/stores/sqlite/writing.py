@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import apsw
 
-from sojourn.abc import Entry, SessionRow
+from sojourn.abc import SEARCHED, Entry, SessionRow
 from sojourn.records import SessionStatus
-from sojourn.stores.sqlite.rows import INDEXED, SQL, indexed
+from sojourn.stores.sqlite.rows import SQL, indexed
 
 #: What somebody has to work on.
 RUNNABLE = frozenset({SessionStatus.RUNNING, SessionStatus.QUEUED})
@@ -34,5 +34,5 @@ class Node:
 def log(connection: apsw.Connection, row: SessionRow, seq: int, entry: Entry, now: int) -> None:
     """Write one entry and index what it says."""
     connection.execute(SQL["insert_entry"], (row.key, seq, entry.kind.value, entry.turn, entry.body, entry.text, now))
-    if entry.text and entry.kind in INDEXED:
+    if entry.text and entry.kind in SEARCHED:
         connection.execute(SQL["index"], (connection.last_insert_rowid(), indexed(row.user, entry.text)))
