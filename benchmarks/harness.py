@@ -24,7 +24,7 @@ Results = Mapping[str, Sequence[Figures]]
 ROOT = Path(__file__).resolve().parent.parent
 
 #: Every benchmark, in the order in which they run.
-NAMES = ("turns", "drivers", "stored", "restore", "memory", "loop", "wire", "startup", "server")
+NAMES = ("turns", "drivers", "stored", "restore", "memory", "loop", "wire", "startup", "server", "watchers")
 
 
 @dataclass(frozen=True, slots=True)

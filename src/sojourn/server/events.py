@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -37,6 +38,13 @@ class Translator:
         self._steps = 0
         #: The turn's questions as they stand, by the call that each is about.
         self._asked: dict[str, Approval] = {}
+
+    def copy(self) -> Translator:
+        """One that stands where this one does."""
+        made = copy(self)
+        made._shown = None if self._shown is None else [*self._shown]  # noqa: SLF001 - of its own kind
+        made._asked = {**self._asked}  # noqa: SLF001
+        return made
 
     def translate(self, event: Event, call_id: str = "") -> list[Sent]:
         """What is sent for an event; `call_id` is that of the call that a question is about."""

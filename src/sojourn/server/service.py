@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from sojourn.records import LOCAL_USER
+from sojourn.server.translations import Watched
 from sojourn.sessions.runtime import Runtime
 from sojourn.sessions.scope import Scope
 
@@ -38,6 +39,7 @@ class Service:
 
     runtime: Runtime
     options: Options
+    watched: Watched = field(default_factory=Watched)
 
     def scope(self, user: str = LOCAL_USER) -> Scope:
         """The sessions of a user: all that a route about sessions holds."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from sojourn.errors import RuntimeClosed, SojournError
@@ -12,7 +12,8 @@ from sojourn.server.calls import Calls
 from sojourn.server.errors import problem_of
 from sojourn.server.events import Translator
 from sojourn.server.sse import Sent
-from sojourn.sessions.feed import Position
+from sojourn.server.translations import Translations
+from sojourn.sessions.position import Position
 from sojourn.sessions.scope import Scope
 
 logger = logging.getLogger("sojourn.server")
@@ -43,10 +44,10 @@ async def turn_stream(
 
 
 async def session_stream(
-    scope: Scope, session: str, events: AsyncGenerator[Event], *, after: str | None
+    scope: Scope, session: str, events: AsyncGenerator[Event], shared: Translations, *, after: str | None
 ) -> AsyncGenerator[Sent]:
-    """A session's events until it is deleted or the server closes."""
-    stream = _Stream(scope, session, named=False, after=after)
+    """A session's events until it is deleted or the server closes; translated once for all who watch it."""
+    stream = _Stream(scope, session, named=False, after=after, shared=shared)
     async with aclosing(stream.told(events, endless=True)) as told:
         async for sent in told:
             yield sent
@@ -76,10 +77,15 @@ async def _whole_turn(
 class _Stream:
     """Translates what comes; whatever goes wrong is told as an event, since the status is sent long ago."""
 
-    def __init__(self, scope: Scope, session: str, *, named: bool, after: str | None) -> None:
-        self._scope, self._session = scope, session
+    def __init__(
+        self, scope: Scope, session: str, *, named: bool, after: str | None, shared: Translations | None = None
+    ) -> None:
+        self._scope, self._session, self._shared = scope, session, shared
         place = Position.parse(after)
-        self._translator = Translator(session, named=named, written=place.offset if place.attempt else None)
+        if shared is not None and not place.attempt:
+            self._translator = shared.begin()
+        else:
+            self._translator = Translator(session, named=named, written=place.offset if place.attempt else None)
         self._calls = Calls(scope, session)
         #: Whether nothing was seen yet of a turn: it may be amid one that the reader comes to.
         self._new = True
@@ -102,7 +108,7 @@ class _Stream:
         if endless and (last is None or last.kind is not EventKind.SESSION_DELETED):
             yield self._closing()
 
-    async def _translated(self, event: Event) -> list[Sent]:
+    async def _translated(self, event: Event) -> Sequence[Sent]:
         if self._new and event.turn is not None:
             self._new = False
             if event.kind is not EventKind.TURN_OPENED:
@@ -110,7 +116,10 @@ class _Stream:
         if event.message is not None and event.message.tool_calls:
             self._calls.know(event.message)
         call = "" if event.approval is None else await self._calls.id_of(event.approval)
-        return self._translator.translate(event, call)
+        if self._shared is None:
+            return self._translator.translate(event, call)
+        sent, self._translator = self._shared.translate(self._translator, event, call)
+        return sent
 
     async def _recall(self, turn: int, before: int) -> None:
         """Read what there was of the turn, so that what follows is told as to a reader that never left."""
@@ -126,6 +135,7 @@ class _Stream:
         if any(message.tool_calls for message in messages):
             found = await self._scope.approvals(self._session, pending=False, limit=1000)
             asked = {await self._calls.id_of(one): one for one in found if one.turn == turn and one.seq < before}
+        self._translator = self._translator.copy()
         self._translator.recall(messages, asked)
 
     def _closing(self) -> Sent:

@@ -9,9 +9,11 @@ from sojourn.abc import MESSAGE_KINDS, Entry, TurnRow
 from sojourn.errors import RuntimeClosed, SessionNotFound, SojournError, TurnCancelled, TurnFailed, TurnHeld
 from sojourn.records import EntryKind, Event, EventKind, Reply, TurnStatus
 from sojourn.sessions.approvals import WAITING
-from sojourn.sessions.feed import Position, Subscription
+from sojourn.sessions.feed import Feed
 from sojourn.sessions.live import Core, Outcome, Ticket
+from sojourn.sessions.position import Position
 from sojourn.sessions.residency import Name
+from sojourn.sessions.subscription import Subscription
 from sojourn.sessions.views import approval_of, event_of, reply_of, usage_of
 
 #: An ended turn's last answer is looked for in this many of its last entries.
@@ -81,14 +83,15 @@ async def follow_turn(core: Core, name: Name, ticket: Ticket, after: Position) -
             raise SessionNotFound(name[1])
 
     position = after if after.seq > start else Position(start)
-    subscription = core.feeds(name).subscribe(position, list(accepted.tail[-1:]) or None, check)
+    feed = core.feeds(name)
+    subscription = feed.subscribe(position, list(accepted.tail[-1:]) or None, check)
     if end is None:
         subscription.finish_stored()
     else:
         end.add_done_callback(lambda _: subscription.finish_stored())
     try:
         partial = False
-        async for event in _events(core, name, subscription):
+        async for event in _events(core, name, feed, subscription):
             # text that is dropped may be another turn's, which was never shown here
             if event.turn == turn.turn or (partial and event.kind is EventKind.TEXT_DROPPED):
                 partial = event.kind is EventKind.TEXT
@@ -130,9 +133,14 @@ async def watch(core: Core, name: Name, after: int | str | None) -> AsyncGenerat
     """Everything behind an event, and then what comes, until the session is deleted or the runtime closes."""
     row = await core.store.get(*name)
     position = Position(row.version) if after is None else Position.parse(after)
-    subscription = core.feeds(name).subscribe(position, check=lambda: _check_same(core, name, row.key))
+    feed = core.feeds(name)
+
+    async def check() -> None:
+        await feed.together(("same", row.key), lambda: _check_same(core, name, row.key))
+
+    subscription = feed.subscribe(position, check=check)
     try:
-        async for event in _events(core, name, subscription):
+        async for event in _events(core, name, feed, subscription):
             yield event
     except SessionNotFound:
         yield Event(kind=EventKind.SESSION_DELETED, id=str(position.seq), seq=position.seq)
@@ -146,7 +154,7 @@ async def _check_same(core: Core, name: Name, key: int) -> None:
         raise SessionNotFound(name[1])
 
 
-async def _events(core: Core, name: Name, subscription: Subscription) -> AsyncIterator[Event]:
+async def _events(core: Core, name: Name, feed: Feed, subscription: Subscription) -> AsyncIterator[Event]:
     """Entries as events; a completed turn's end carries its reply."""
     said: dict[int, str] = {}
     async for entry, event in subscription.events():
@@ -155,11 +163,14 @@ async def _events(core: Core, name: Name, subscription: Subscription) -> AsyncIt
         elif entry is not None:
             if entry.kind is EntryKind.MESSAGE:
                 said = {entry.turn: entry.text}
+            if (event := feed.known(entry)) is not None:
+                yield event
+                continue
             reply = None
             if entry.kind is EntryKind.TURN_ENDED and '"status":"completed"' in entry.body:
                 text = said.get(entry.turn)
                 reply = reply_of(entry, await _said_before(core, name, entry) if text is None else text)
-            yield event_of(core.engine, name[1], entry, reply)
+            yield feed.know(entry, event_of(core.engine, name[1], entry, reply))
 
 
 async def _said_before(core: Core, name: Name, end: Entry) -> str:

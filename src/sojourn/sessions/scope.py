@@ -33,9 +33,9 @@ from sojourn.sessions import current, following, searching, transfer
 from sojourn.sessions.checks import whole_number
 from sojourn.sessions.deciding import MAX_NUMBER, Deciding, limit_of
 from sojourn.sessions.desk import Said, check_said
-from sojourn.sessions.feed import Position
 from sojourn.sessions.handle import SessionHandle
 from sojourn.sessions.live import Ticket
+from sojourn.sessions.position import Position
 from sojourn.sessions.residency import Name
 from sojourn.sessions.titles import MAX_TITLE, can_be_title
 from sojourn.sessions.views import message_of, queued_of, session_of, turn_of

@@ -8,7 +8,7 @@ import pytest
 from sojourn.abc import Run, RunFinished, Step, TextDelta
 from sojourn.errors import InvalidInput, RuntimeClosed, SessionNotFound
 from sojourn.records import Event, EventKind, OnInterrupt, TurnStatus
-from sojourn.sessions import feed
+from sojourn.sessions import feed, subscription
 from sojourn.testing import ScriptedHistory, answer, call_tool, say, settle
 from tests.unit.sessions.kit import Stage, World, all_of, becomes, in_line, kinds, some_of, soon, text_of, until
 
@@ -131,8 +131,9 @@ async def test_a_place_in_text_that_is_long_over_is_dropped_or_completed(world: 
 async def test_a_slow_reader_falls_back_to_storage_and_never_slows_the_turn(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "MAX_BACKLOG", 4)
+    monkeypatch.setattr(subscription, "MAX_BACKLOG", 4)
     monkeypatch.setattr(feed, "READ_AHEAD", 3)
+    monkeypatch.setattr(subscription, "READ_AHEAD", 3)
 
     async def script(run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
         for n in range(20):

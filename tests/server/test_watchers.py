@@ -1,0 +1,166 @@
+"""Many who watch one session: each is told all of it, and what is told is made once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from starlette.types import Message
+
+from sojourn.records import Event
+from sojourn.server.events import Translator
+from sojourn.server.sse import AHEAD, EventStream, Sent
+from tests.server.kit import SOON, Block, Served, served, until
+from tests.server.scripts import tool_turn
+
+WATCHERS, TURNS = 40, 5
+
+
+@pytest.fixture
+def translated(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
+    """Every event that was translated, as often as it was."""
+    found: list[Event] = []
+    translate = Translator.translate
+
+    def noting(self: Translator, event: Event, call_id: str = "") -> list[Sent]:
+        found.append(event)
+        return translate(self, event, call_id)
+
+    monkeypatch.setattr(Translator, "translate", noting)
+    return found
+
+
+async def watch(server: Served, turns: int, connected: asyncio.Barrier | None = None, last: str = "0") -> list[Block]:
+    """The session's events to the end of so many turns."""
+
+    def over(block: Block) -> bool:
+        return block.name == "run:complete" and block.data["turn"] == turns
+
+    async with server.client.stream("GET", "/api/sessions/s/events", headers={"Last-Event-ID": last}) as response:
+        if connected is not None:
+            await connected.wait()
+        return await until(response, over)
+
+
+def durable(found: list[Block]) -> list[tuple[str, dict[str, Any], str | None]]:
+    """What was told, however its text was cut into pieces."""
+    return [(block.name, block.data, block.id) for block in found if block.name != "llm:chunk"]
+
+
+async def test_many_watchers_are_told_the_same_which_is_made_once(translated: list[Event]) -> None:
+    connected = asyncio.Barrier(WATCHERS + 1)
+    async with served(tool_turn) as server, asyncio.timeout(SOON):
+        await server.client.post("/api/sessions", json={"sessionId": "s"})
+        watching = [asyncio.create_task(watch(server, TURNS, connected)) for _ in range(WATCHERS)]
+        await connected.wait()
+        for _ in range(TURNS):
+            await server.runtime.send("s", "find it")
+        found = await asyncio.gather(*watching)
+        made = len(translated)
+        late = await watch(server, TURNS)
+    assert all(durable(one) == durable(late) for one in found)
+    texts = {"".join(block.data["content"] for block in one if block.name == "llm:chunk") for one in found}
+    assert texts == {"found it" * TURNS}
+    ids = len({event.id for event in translated})
+    assert made <= 3 * ids, "an event is translated for all of them, not for each"
+
+
+async def test_one_who_comes_amid_a_turn_is_told_the_rest_like_the_others() -> None:
+    async with served(tool_turn) as server, asyncio.timeout(SOON):
+        await server.runtime.send("s", "find it")
+        await server.runtime.send("s", "find it")
+        whole = await watch(server, 2)
+        for block in whole:
+            if block.id is not None and block is not whole[-1]:
+                rest = await watch(server, 2, last=block.id)
+                assert durable(rest) == durable(whole[whole.index(block) + 1 :])
+
+
+class Line:
+    """A connection that takes what it is sent only when it may."""
+
+    def __init__(self) -> None:
+        self.may, self.left, self.many = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.bodies: list[bytes] = []
+
+    async def send(self, message: Message) -> None:
+        if message.get("body"):
+            await self.may.wait()
+            self.bodies.append(message["body"])
+            if len(self.bodies) == 3:
+                self.many.set()
+
+    async def receive(self) -> Message:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+
+async def streamed(line: Line, events: AsyncGenerator[Sent], heartbeat: float = 60) -> None:
+    stream = EventStream(events, heartbeat=heartbeat, headers={})
+    async with asyncio.timeout(SOON):
+        await stream({"type": "http"}, line.receive, line.send)
+
+
+async def test_events_that_are_there_at_once_are_sent_at_once() -> None:
+    async def five() -> AsyncGenerator[Sent]:
+        for number in range(5):
+            yield Sent("tick", {"number": number}, str(number))
+
+    line = Line()
+    line.may.set()
+    await streamed(line, five())
+    assert b"".join(line.bodies).count(b"event: tick\n") == 5
+    assert len(line.bodies) == 1
+
+
+async def test_a_reader_that_does_not_read_holds_up_its_source_and_nothing_else() -> None:
+    taken, waits = 0, asyncio.Event()
+
+    async def endless() -> AsyncGenerator[Sent]:
+        nonlocal taken
+        while True:
+            taken += 1
+            if taken * 1000 > 2 * AHEAD:
+                waits.set()
+            yield Sent("tick", {"text": "x" * 1000})
+
+    line = Line()
+    task = asyncio.create_task(streamed(line, endless()))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert taken * 1000 <= 2 * AHEAD + 2000, "what is sent, and as much that is ready"
+    line.may.set()
+    await asyncio.wait_for(waits.wait(), SOON)
+    line.left.set()
+    await task
+
+
+async def test_a_source_that_breaks_ends_its_stream_with_what_it_was() -> None:
+    async def broken() -> AsyncGenerator[Sent]:
+        yield Sent("tick", {})
+        raise ValueError("gone")
+
+    line = Line()
+    line.may.set()
+    with pytest.raises(ValueError, match="gone"):
+        await streamed(line, broken())
+    assert line.bodies == [b"event: tick\ndata: {}\n\n"]
+
+
+async def test_a_busy_stream_has_no_heartbeat() -> None:
+    go = asyncio.Event()
+
+    async def one() -> AsyncGenerator[Sent]:
+        await go.wait()
+        yield Sent("tick", {})
+
+    line = Line()
+    line.may.set()
+    task = asyncio.create_task(streamed(line, one(), heartbeat=0.01))
+    await asyncio.wait_for(line.many.wait(), SOON)
+    go.set()
+    await task
+    assert set(line.bodies[:-1]) == {b": keepalive\n\n"}
+    assert line.bodies[-1].startswith(b"event: tick")
