@@ -161,7 +161,9 @@ async def test_an_unknown_command_is_not_sent_but_answered(runtime: Sojourn, lin
     assert (await runtime.sessions()).sessions == []
 
 
-@pytest.mark.parametrize("line", ["/rename x", "/fork", "/history", "/delete", "/export", "/resume", "/discard"])
+@pytest.mark.parametrize(
+    "line", ["/rename x", "/clear", "/fork", "/history", "/delete", "/export", "/resume", "/discard"]
+)
 async def test_a_command_for_a_session_in_which_nothing_was_said_says_so(runtime: Sojourn, line: str) -> None:
     _, screen = await talk(runtime, line)
     assert screen.shown[-1] == "! nothing was said in this session yet"
@@ -204,6 +206,34 @@ async def test_a_session_gets_its_title(runtime: Sojourn) -> None:
     assert (await runtime.get("here")).title == "A good title"
     assert screen.shown[-1].startswith("! /rename: found ''")
     assert screen.status.name == "A good title"
+
+
+async def test_the_agent_forgets_and_the_history_does_not() -> None:
+    told: list[int] = []
+
+    async def script(_: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+        told.append(len(history.told))
+        async for step in answer("so it is"):
+            yield step
+
+    async with Sojourn(ScriptedEngine(script), storage="memory:") as runtime:
+        _, screen = await talk(runtime, "one", "two", "/clear", "/clear", "three", "/history")
+    cleared = "(the context was cleared: the agent sees only what comes from here on)"
+    assert screen.shown[1:6] == [
+        "so it is", "so it is", cleared, "(nothing was said since the context was cleared)", "so it is",
+    ]  # fmt: skip
+    assert [line for line in screen.shown[6:] if line.startswith("> ")] == ["> one", "> two", "> three"]
+    assert told == [1, 3, 1]
+
+
+async def test_a_session_that_is_come_back_to_can_be_cleared(runtime: Sojourn) -> None:
+    await runtime.send("here", "hello")
+    _, screen = await talk(runtime, "/clear", "more")
+    assert screen.shown[1:] == [
+        "> hello", "you said: hello", "(the context was cleared: the agent sees only what comes from here on)",
+        "you said: more",
+    ]  # fmt: skip
+    assert len(await runtime.history("here")) == 4
 
 
 async def test_a_fork_is_gone_on_with_and_the_original_stays(runtime: Sojourn) -> None:

@@ -123,6 +123,19 @@ class InboxMachine(DecidingMachine):
 
     @precondition(lambda self: self.nodes)
     @rule(name=nodes, sid=ids)
+    def clear_context(self, name: str, sid: str) -> None:
+        sid = self.there(sid)
+        session = self.sessions.get(sid)
+        unfinished = session is not None and (session.current is not None or session.queued > 0)
+        fails: Any = self.missing(sid) or (SessionBusy if unfinished else None)
+        cleared = self.attempt(name, "clear_context", sid, fails=fails)
+        if session is not None and not fails:
+            assert cleared is session.clear_context()
+            self.touched = sid
+        self.check()
+
+    @precondition(lambda self: self.nodes)
+    @rule(name=nodes, sid=ids)
     def steer_against_answer(self, name: str, sid: str) -> None:
         """Whichever comes first: it is told, or it is a message of its own."""
         node, act = self.pick(name), self.working(sid)

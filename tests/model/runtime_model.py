@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sojourn.abc import MESSAGE_KINDS
+from sojourn.abc import CUT_KINDS, MESSAGE_KINDS
 from sojourn.records import ApprovalStatus, EntryKind, InputKind, OnInterrupt, TurnStatus
 from sojourn.sessions.titles import title_from
 from sojourn.sessions.turns import MAX_ATTEMPTS, TurnEvent, after_interruption, move
@@ -301,7 +301,7 @@ class Session(People):
 
     def cut(self, at: int | None) -> int | None:
         """The log number up to which a fork would copy; None where `at` is no such place."""
-        ends = [seq for seq, line in enumerate(self.log, self.first) if line[0] is EntryKind.TURN_ENDED]
+        ends = [seq for seq, line in enumerate(self.log, self.first) if line[0] in CUT_KINDS]
         if at is None:
             return ends[-1] if ends else self.first - 1
         end = next((seq for seq in ends if seq >= at), None)
@@ -325,9 +325,8 @@ class Session(People):
         copy = self._like(id, self.title, None, log, turns=turns, count=self.count)
         calls = [call for call in self.open_calls if call.seq <= cut]
         if calls:
-            kind, number, reason = log.pop()
-            log += [(EntryKind.TOOL_RESULT, number, call.outcome) for call in calls]
-            log.append((kind, number, reason))
+            end = max(place for place, line in enumerate(log) if line[0] is EntryKind.TURN_ENDED)
+            log[end:end] = [(EntryKind.TOOL_RESULT, log[end][1], call.outcome) for call in calls]
         return copy
 
 

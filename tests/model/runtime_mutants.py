@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from sojourn.abc import Acquired, Claim
-from sojourn.records import UnloadReason
+from sojourn.abc import Accepted, Acquired, Claim
+from sojourn.records import EntryKind, UnloadReason
 from sojourn.sessions import desk, turn_run
 from sojourn.sessions.desk import Said
 from sojourn.sessions.live import Live
@@ -79,6 +80,16 @@ def cut_what_was_said_after_the_reset(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Mailbox, "_is_gone", lambda self, run: self._gone is not None and run.key == self._gone[0])
 
 
+def remember_what_was_cleared_elsewhere(patch: pytest.MonkeyPatch) -> None:
+    take = Live.take
+
+    def deaf(self: Live, got: Accepted | Acquired) -> None:
+        tail = [entry for entry in got.tail if entry.kind is not EntryKind.CONTEXT_CLEARED]
+        take(self, replace(got, tail=tail))
+
+    patch.setattr(Live, "take", deaf)
+
+
 #: Found only in one of some hundred histories; the long run looks for them.
 RARE = {
     unload_the_busy,
@@ -94,6 +105,7 @@ MUTANTS = [
     (lose_the_line_in_a_crash, MemoryMachine),
     (forget_open_calls, MemoryMachine),
     (one_place_too_many, MemoryMachine),
+    (remember_what_was_cleared_elsewhere, MemoryMachine),
     (drop_what_was_written_when_cancelled, MemoryMachine),
     (cut_what_was_said_after_the_reset, SqliteMachine),
     *((plant, MemoryMachine) for plant in PEOPLE_MUTANTS),

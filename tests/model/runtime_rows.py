@@ -96,7 +96,15 @@ class Rows:
     def told(self) -> list[tuple[str, str]]:
         """What the scripted engine's history should be."""
         roles = {**_ROLES, EntryKind.FEEDBACK: "feedback"}
-        return [(roles[kind], text) for kind, _, text in self.log if kind in roles]
+        told: list[tuple[str, str]] = []
+        late = False  # a result that comes now belongs to a call that was cleared away
+        for kind, _, text in self.log:
+            if kind is EntryKind.CONTEXT_CLEARED:
+                told, late = [], True
+            late = late and kind is not EntryKind.MESSAGE
+            if kind in roles and not (late and kind is EntryKind.TOOL_RESULT):
+                told.append((roles[kind], text))
+        return told
 
     @property
     def state(self) -> str:
@@ -158,6 +166,13 @@ class Rows:
     def set_state(self, state: str) -> None:
         """From outside, between turns."""
         self.log.append((EntryKind.STATE_CHANGED, 0, state))
+
+    def clear_context(self) -> bool:
+        """Whether anything was said since the last time."""
+        if not self.messages or self.log[-1][0] is EntryKind.CONTEXT_CLEARED:
+            return False
+        self.log.append((EntryKind.CONTEXT_CLEARED, 0, ""))
+        return True
 
     def _close_calls(self, but: frozenset[Call] | set[Call] = frozenset()) -> None:
         calls, self.open_calls = self.open_calls, [call for call in self.open_calls if call in but]

@@ -269,3 +269,27 @@ async def test_data_is_on_one_line_whatever_was_said() -> None:
 
 async def _all(response: httpx.Response) -> list[Block]:
     return [block async for block in blocks(response)]
+
+
+async def test_watchers_hear_that_the_context_was_cleared_and_go_on_behind_it() -> None:
+    async with served() as server:
+        await say(server, "hello")
+        place = {"Last-Event-ID": "3"}
+        async with server.client.stream("GET", "/api/sessions/s/events", headers=place) as response:
+            watching = asyncio.create_task(until(response, complete))
+            await server.client.post("/api/sessions/s/clear-context")
+            await server.client.post("/api/sessions/s/clear-context")
+            await say(server, "anew")
+            found = await watching
+        async with server.client.stream("GET", "/api/sessions/s/events", headers=place) as response:
+            later = await until(response, complete)
+        place = {"Last-Event-ID": found[0].id or ""}
+        async with server.client.stream("GET", "/api/sessions/s/events", headers=place) as response:
+            behind = await until(response, complete)
+        await server.client.post("/api/sessions/s/clear-context")
+        again = await say(server, "and anew")
+    check_all(found, named=False)
+    assert (found[0].name, found[0].id, found[0].data) == ("context:cleared", "4", {"sessionId": "s"})
+    whole = ["context:cleared", "llm:thinking", "llm:response", "run:complete"]
+    assert names(found) == names(later) == whole
+    assert names(behind) == names(again) == whole[1:]
