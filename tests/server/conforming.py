@@ -25,6 +25,7 @@ _OPAQUE = {
     "POST /api/llm/switch": "which models there are depends on the agent",
     "POST /api/sessions/import": "the lines of a whole session",
     "POST /api/sessions/{session_id}/fork": "the end of a finished turn",
+    "GET /api/search/messages": "a cursor",
 }
 
 

@@ -65,6 +65,34 @@ MESSAGE = {
     "seq": int,
     "turn": int,
 }
+SEARCH_HIT = {
+    "sessionId": str, "message": MESSAGE, "matchedText": str, "context": str, "messageIndex": int,
+}  # fmt: skip
+#: Where nothing but a title was found.
+TITLE_HIT = {**SEARCH_HIT, "message": NONE, "messageIndex": NONE}
+FOUND_MESSAGES = {
+    "results": [SEARCH_HIT],
+    "total": int,
+    "hasMore": bool,
+    "query": str,
+    "options": {
+        "limit": int, "offset": int, "sessionId": Maybe(str), "role": Maybe(str),
+        # ours
+        "after": Maybe(str),
+    },
+    # ours
+    "totalIsExact": bool,
+    "next": (str, NONE),
+}  # fmt: skip
+FOUND_SESSION = {"sessionId": str, "matchCount": int, "firstMatch": SEARCH_HIT, "metadata": SESSION}
+FOUND_SESSIONS = {
+    "results": [FOUND_SESSION],
+    "total": int,
+    "hasMore": bool,
+    "query": str,
+    # ours
+    "totalIsExact": bool,
+}
 HISTORY = {"history": [MESSAGE], "isBusy": bool, "before": Maybe(int)}
 APPROVAL = {
     "approvalId": str,

@@ -15,7 +15,7 @@ from sojourn.server import errors
 from sojourn.server.auth import LOCAL_ORIGIN, Gate
 from sojourn.server.limits import Limits
 from sojourn.server.logs import RequestLog
-from sojourn.server.routes import approvals, llm, messages, operation, queue, sessions, tools, transfer
+from sojourn.server.routes import approvals, llm, messages, operation, queue, search, sessions, tools, transfer
 from sojourn.server.service import Options, Service
 from sojourn.sessions.runtime import Runtime
 
@@ -40,7 +40,7 @@ def make_app(runtime: Runtime, *, options: Options | None = None) -> FastAPI:
     )
     app.state.service = Service(runtime, options)
     errors.install(app)
-    for module in (sessions, messages, queue, approvals, llm, tools, transfer):
+    for module in (sessions, messages, queue, approvals, llm, tools, transfer, search):
         app.include_router(module.router)
     app.include_router(operation.router)
     app.include_router(operation.api)

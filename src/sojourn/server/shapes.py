@@ -7,7 +7,20 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sojourn.records import Approval, Message, QueuedInput, Remembered, Reply, Role, Session, SessionStatus, Turn, Usage
+from sojourn.records import (
+    Approval,
+    Message,
+    QueuedInput,
+    Remembered,
+    Reply,
+    Role,
+    SearchHit,
+    Session,
+    SessionHit,
+    SessionStatus,
+    Turn,
+    Usage,
+)
 from sojourn.server import wire
 
 _BUSY = frozenset({SessionStatus.QUEUED, SessionStatus.RUNNING})
@@ -146,6 +159,27 @@ def turn(found: Turn) -> wire.TurnInfo:
         ended_at=None if found.ended is None else milliseconds(found.ended),
         reason=found.reason,
         token_usage=tokens(total(found.usage)),
+    )
+
+
+def search_hit(found: SearchHit) -> wire.SearchHit:
+    """Where a search found its words."""
+    return wire.SearchHit(
+        session_id=found.session,
+        message=None if found.message is None else message(found.message),
+        matched_text=found.matched,
+        context=found.context,
+        message_index=found.index,
+    )
+
+
+def session_hit(found: SessionHit) -> wire.FoundSession:
+    """A session that a search found."""
+    return wire.FoundSession(
+        session_id=found.session.id,
+        match_count=found.count,
+        first_match=search_hit(found.first),
+        metadata=session_meta(found.session),
     )
 
 

@@ -25,6 +25,7 @@ from sojourn.server.wire.messages import (
     RememberedList,
     RemovedAnswer,
 )
+from sojourn.server.wire.search import FoundMessages, FoundSession, FoundSessions, SearchHit, SearchOptions
 from sojourn.server.wire.sessions import (
     CancelAnswer,
     History,
@@ -56,6 +57,9 @@ __all__ = [
     "ContributorInfo",
     "ContributorList",
     "ErrorAnswer",
+    "FoundMessages",
+    "FoundSession",
+    "FoundSessions",
     "Greeting",
     "History",
     "HistoryMessage",
@@ -73,6 +77,8 @@ __all__ = [
     "RememberedInfo",
     "RememberedList",
     "RemovedAnswer",
+    "SearchHit",
+    "SearchOptions",
     "SessionDetail",
     "SessionList",
     "SessionLoaded",

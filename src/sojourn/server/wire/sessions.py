@@ -22,7 +22,7 @@ SESSION: dict[str, Any] = {
     "status": "idle",
 }  # fmt: skip
 
-_MESSAGE: dict[str, Any] = {
+MESSAGE: dict[str, Any] = {
     "id": "1", "role": "user", "timestamp": 1763800000000, "content": "My favourite colour is teal.", "seq": 1,
     "turn": 1,
 }  # fmt: skip
@@ -134,7 +134,7 @@ class SessionStatusAnswer(Wire):
 class HistoryMessage(Wire):
     """One message of a history."""
 
-    sample = _MESSAGE
+    sample = MESSAGE
     id: str
     role: Literal["user", "assistant", "tool"]
     timestamp: int
@@ -156,7 +156,7 @@ class HistoryMessage(Wire):
 class History(Wire):
     """Messages, oldest first; with a `limit`, `before` is where the older ones end."""
 
-    sample: ClassVar[dict[str, Any]] = {"history": [_MESSAGE], "isBusy": False}
+    sample: ClassVar[dict[str, Any]] = {"history": [MESSAGE], "isBusy": False}
     history: list[HistoryMessage]
     is_busy: bool
     before: int | None = None
