@@ -196,3 +196,25 @@ async def test_deleting_a_session_keeps_the_parent_of_another_users_fork(backend
         await store.fork(user, "s", "child", at=None, title=None, now=NOW)
     await store.delete(BOB, "s")
     assert [(await store.get(user, "child")).parent for user in (ANN, BOB)] == ["s", None]
+
+
+async def test_entries_are_read_up_to_a_size(backend: Backend) -> None:
+    store = await backend.node()
+    await queues(store, "one")
+    await queues(store, "two")
+    owner, _ = await takes(store)
+    await owner.write("a", entry("b", EntryKind.TOOL_RESULT), end=COMPLETED)
+    everything = list(await store.entries(ANN, "s"))
+    sizes = [one.size for one in everything]
+    assert sizes == [len(one.body) + len(one.text) for one in everything]
+    assert await store.entries(ANN, "s", size=sum(sizes) + 1) == everything
+    for size in range(sum(sizes) + 1):
+        found = list(await store.entries(ANN, "s", size=size))
+        last = list(await store.entries(ANN, "s", size=size, newest=True))
+        assert found == everything[: len(found)]
+        assert last == everything[len(everything) - len(last) :]
+        for read in (found, last[::-1]):
+            assert read, "one at least"
+            assert sum(one.size for one in read[:-1]) < max(1, size) <= max(1, sum(one.size for one in read))
+    assert list(await store.entries(ANN, "s", size=0, limit=0)) == []
+    assert list(await store.entries(ANN, "s", size=10**6, limit=2, newest=True)) == everything[-2:]

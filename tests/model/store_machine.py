@@ -319,12 +319,14 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(
         node=nodes, user=users, id=names, after=numbers, before=st.none() | numbers, newest=st.booleans(),
         limit=st.none() | st.integers(0, 3), chosen=st.none() | st.frozensets(kinds),
+        size=st.none() | st.integers(0, 400),
     )  # fmt: skip
     def window(
         self, *, node: int, user: str, id: str, after: int, before: int | None, limit: int | None,
-        chosen: frozenset[EntryKind] | None, newest: bool,
+        chosen: frozenset[EntryKind] | None, newest: bool, size: int | None,
     ) -> None:  # fmt: skip
         window: dict[str, Any] = {"after": after, "before": before, "limit": limit, "newest": newest, "kinds": chosen}
+        window["size"] = size
         self.on(node, lambda store, _: store.entries(user, id, **window))
 
     # -- what always holds

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.types import Message
 
+from sojourn import Sojourn
+from sojourn.abc import Entry, Run, Step
 from sojourn.records import Event
 from sojourn.server.events import Translator
 from sojourn.server.sse import AHEAD, EventStream, Sent
+from sojourn.server.streams import session_stream
+from sojourn.server.translations import Translations
+from sojourn.sessions.subscription import READ_SIZE
+from sojourn.testing import ScriptedEngine, ScriptedHistory, answer
 from tests.server.kit import SOON, Block, Served, served, until
 from tests.server.scripts import tool_turn
 
@@ -84,9 +91,12 @@ class Line:
     def __init__(self) -> None:
         self.may, self.left, self.many = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.bodies: list[bytes] = []
+        #: Whether something is waiting to be taken.
+        self.wanted = False
 
     async def send(self, message: Message) -> None:
         if message.get("body"):
+            self.wanted = True
             await self.may.wait()
             self.bodies.append(message["body"])
             if len(self.bodies) == 3:
@@ -164,3 +174,45 @@ async def test_a_busy_stream_has_no_heartbeat() -> None:
     await task
     assert set(line.bodies[:-1]) == {b": keepalive\n\n"}
     assert line.bodies[-1].startswith(b"event: tick")
+
+
+LARGE, READERS = 200_000, 20
+
+
+async def large(run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+    """Answers at length."""
+    async for step in answer("é" * LARGE):
+        yield step
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_for_one_that_does_not_read_little_is_read_however_much_there_is(kind: str, tmp_path: Path) -> None:
+    storage = "memory:" if kind == "memory" else f"sqlite:///{tmp_path / 'sojourn.db'}"
+    async with Sojourn(ScriptedEngine(large), storage=storage) as runtime, asyncio.timeout(SOON):
+        for number in range(15):
+            await runtime.send("s", f"message {number}")
+        scope, read = runtime.for_user("local"), list[int]()
+        entries = runtime.core.store.entries
+
+        async def counting(*arguments: Any, **options: Any) -> Sequence[Entry]:
+            found = await entries(*arguments, **options)
+            read.append(sum(entry.size for entry in found))
+            return found
+
+        runtime.core.store.entries = counting  # type: ignore[method-assign]
+        lines = [Line() for _ in range(READERS)]
+        streams = [session_stream(scope, "s", scope.watch("s", after=0), Translations("s"), after="0") for _ in lines]
+        tasks = [asyncio.create_task(streamed(line, stream)) for line, stream in zip(lines, streams, strict=True)]
+        lines[0].may.set()
+        while not all(line.wanted for line in lines) or b'"turn":15' not in lines[0].bodies[-1]:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        whole = sum(entry.size for entry in await entries("local", "s"))
+        held = sum(read) - whole
+        for line in lines:
+            line.may.set()
+            line.left.set()
+        await asyncio.gather(*tasks)
+    once = READ_SIZE + LARGE + 1000
+    assert max(read) <= once
+    # what is sent, what is ready behind it, and what was read behind that
+    assert held <= READERS * 3 * once < READERS * whole / 3

@@ -34,6 +34,11 @@ class Entry:
     text: str = ""
     created: int = 0
 
+    @property
+    def size(self) -> int:
+        """How many characters it holds."""
+        return len(self.body) + len(self.text)
+
 
 @dataclass(slots=True)
 class HitRow:

@@ -300,8 +300,11 @@ class SessionStore(ABC):
         limit: int | None = None,
         newest: bool = False,
         kinds: frozenset[EntryKind] | None = None,
+        size: int | None = None,
     ) -> Sequence[Entry]:
         """Entries with after < seq < before in order; with `limit` the first of them, or the last where `newest`.
+
+        With `size` no more are read behind the one with which bodies and texts have so many characters together.
 
         Raises SessionNotFound.
         """

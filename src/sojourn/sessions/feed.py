@@ -16,7 +16,7 @@ from sojourn.clock import Clock, Timer
 from sojourn.records import Event, EventKind
 from sojourn.sessions.position import Flush, Position, Text
 from sojourn.sessions.recent import Recent
-from sojourn.sessions.subscription import READ_AHEAD, Check, Subscription
+from sojourn.sessions.subscription import READ_AHEAD, READ_SIZE, Check, Subscription
 from sojourn.sessions.together import Together
 
 #: Text is passed on at most this often, seconds.
@@ -106,8 +106,9 @@ class Feed:
         items: list[Entry | Flush] = list(entries)
         if text is not None and (text.length or text.tries):
             items.insert(0, Flush(self._seq, text))
+        size = sum(item.size for item in items)
         for subscription in self._subscriptions:
-            subscription.push(items)
+            subscription.push(items, size)
         self._tell()
         if entries:
             self._seq = entries[-1].seq
@@ -164,7 +165,7 @@ class Feed:
     def know(self, entry: Entry, event: Event) -> Event:
         """Keep an entry's event for other watchers."""
         if len(self._subscriptions) > 1:
-            self._shown.put(id(entry), (entry, event), len(entry.body) + len(entry.text))
+            self._shown.put(id(entry), (entry, event), entry.size)
         return event
 
     def _wake(self) -> None:
@@ -212,7 +213,7 @@ class Feeds:
         if found is None:
 
             async def read(after: int) -> Sequence[Entry]:
-                return await self._store.entries(*name, after=after, limit=READ_AHEAD)
+                return await self._store.entries(*name, after=after, limit=READ_AHEAD, size=READ_SIZE)
 
             found = self._feeds[name] = Feed(self._clock, read, lambda feed: self._discard(name, feed))
         return found

@@ -74,3 +74,8 @@ class Flush:
 
     seq: int
     text: Text
+
+    @property
+    def size(self) -> int:
+        """How many characters it holds."""
+        return self.text.length - self.text.start

@@ -11,11 +11,11 @@ from sojourn.abc import Entry
 from sojourn.records import EntryKind, Event, EventKind
 from sojourn.sessions.position import Flush, Position, Text
 
-#: A subscriber that is this many events behind falls back to reading them from storage.
-MAX_BACKLOG = 256
+#: A subscriber that is this many events behind, or so many characters, falls back to reading them from storage.
+MAX_BACKLOG, MAX_BACKLOG_SIZE = 256, 256 * 1024
 
-#: How many events are read from storage at once.
-READ_AHEAD = 100
+#: How many events are read from storage at once: none behind the one with which they have so many characters.
+READ_AHEAD, READ_SIZE = 100, 64 * 1024
 
 #: Raises SessionNotFound where a session is not the one it was.
 Check: TypeAlias = Callable[[], Awaitable[None]]
@@ -48,6 +48,8 @@ class Subscription:
         #: How many tries of the step behind the position were told of.
         self._tries = 0
         self._queue: deque[Entry | Flush] = deque(backlog or ())
+        #: How many characters are queued.
+        self._size = sum(entry.size for entry in self._queue if isinstance(entry, Entry))
         self._behind = backlog is None
         self._doubt = position.attempt > 0
         self._ended = False
@@ -56,12 +58,14 @@ class Subscription:
 
     # -- called by the feed, never waiting
 
-    def push(self, items: Sequence[Entry | Flush]) -> None:
-        """More of them; too many mean reading from storage later."""
+    def push(self, items: Sequence[Entry | Flush], size: int) -> None:
+        """More of them, so large together; too many mean reading from storage later."""
         if not self._behind:
             self._queue.extend(items)
-            if len(self._queue) > MAX_BACKLOG:
+            self._size += size
+            if len(self._queue) > MAX_BACKLOG or (self._size > MAX_BACKLOG_SIZE and len(self._queue) > len(items)):
                 self._queue.clear()
+                self._size = 0
                 self._behind = True
 
     def catch_up(self) -> None:
@@ -124,19 +128,22 @@ class Subscription:
                     for found in self._pass(entry):
                         yield found
             else:
-                for found in self._take(self._queue.popleft()):
+                item = self._queue.popleft()
+                self._size -= item.size
+                for found in self._take(item):
                     yield found
 
     async def _from_storage(self) -> AsyncIterator[Entry]:
         # from now on what is published queues up again; what is both there and in storage is passed over
         self._behind = False
         while True:
-            entries = await self._feed.read(self._position.seq)
+            entries = deque(await self._feed.read(self._position.seq))
             if self._check is not None:
                 await self._check()
-            for entry in entries:
-                yield entry
-            if len(entries) < READ_AHEAD:
+            last = len(entries) < READ_AHEAD and sum(entry.size for entry in entries) < READ_SIZE
+            while entries:
+                yield entries.popleft()  # what was passed on is held no longer
+            if last:
                 return
 
     def _take(self, item: Entry | Flush) -> list[tuple[Entry | None, Event | None]]:

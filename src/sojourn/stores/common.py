@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
 
-from sojourn.abc import SessionRow, TurnEnd, turn_ended_body
+from sojourn.abc import Entry, SessionRow, TurnEnd, turn_ended_body
 from sojourn.errors import InvalidInput
 from sojourn.records import SessionStatus, TurnStatus
 
@@ -27,6 +28,16 @@ MAX_INDEXED = 1_000
 
 #: What a cursor says: last activity and key, small enough for every store.
 _CURSOR = re.compile(r"\[(-?[0-9]{1,18}),([0-9]{1,18})\]")
+
+
+def up_to(entries: Iterable[Entry], size: int | None) -> Iterator[Entry]:
+    """Entries up to the one with which they are so large together; None: all."""
+    held = 0
+    for entry in entries:
+        yield entry
+        held += entry.size
+        if size is not None and held >= size:
+            return
 
 
 def words(text: str) -> list[str]:

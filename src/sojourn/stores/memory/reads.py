@@ -8,6 +8,7 @@ from dataclasses import replace
 from sojourn.abc import Entry, InputRow, SessionRow, TurnRow
 from sojourn.errors import TurnNotFound
 from sojourn.records import Effect, EntryKind
+from sojourn.stores.common import up_to
 from sojourn.stores.memory.base import MemoryNode
 
 
@@ -24,15 +25,17 @@ class MemoryReads(MemoryNode):
         limit: int | None = None,
         newest: bool = False,
         kinds: frozenset[EntryKind] | None = None,
+        size: int | None = None,
     ) -> Sequence[Entry]:
         found = [
             replace(e)
             for e in self._find(user, id).log
             if e.seq > after and (before is None or e.seq < before) and (kinds is None or e.kind in kinds)
         ]
-        if limit is None:
-            return found
-        return found[max(0, len(found) - limit) :] if newest else found[:limit]
+        if newest:
+            found.reverse()
+        found = list(up_to(found[:limit], size))
+        return found[::-1] if newest else found
 
     async def load(self, user: str, id: str) -> tuple[SessionRow, Sequence[Entry]] | None:
         self._check_open()

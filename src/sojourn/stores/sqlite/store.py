@@ -36,7 +36,7 @@ from sojourn.abc import (
 )
 from sojourn.errors import RuntimeClosed, StorageError, StorageUnavailable, TurnNotFound
 from sojourn.records import Effect, EntryKind, InputKind, Role
-from sojourn.stores.common import decode_cursor, decode_place, encode_cursor, words
+from sojourn.stores.common import decode_cursor, decode_place, encode_cursor, up_to, words
 from sojourn.stores.sqlite import approvals, inbox_moves, rows, searching, session_moves, turn_moves
 from sojourn.stores.sqlite.faults import translated
 from sojourn.stores.sqlite.nodes import NodeLocks
@@ -392,6 +392,7 @@ class SqliteStore(SessionStore):
         limit: int | None = None,
         newest: bool = False,
         kinds: frozenset[EntryKind] | None = None,
+        size: int | None = None,
     ) -> Sequence[Entry]:
         chosen = ""
         if kinds is not None:
@@ -406,8 +407,10 @@ class SqliteStore(SessionStore):
         def read(connection: apsw.Connection) -> list[Entry]:
             row = rows.find(connection, user, id)
             bounds = (row.key, max(after, row.first - 1), _TOP[0] if before is None else before)
-            found = connection.execute(sql, (*bounds, -1 if limit is None else limit)).fetchall()
-            return [rows.entry(item) for item in (reversed(found) if newest else found)]
+            cursor = connection.execute(sql, (*bounds, -1 if limit is None else limit))
+            found = list(up_to(map(rows.entry, cursor), size))
+            cursor.close()
+            return found[::-1] if newest else found
 
         return await self._read(read)
 
