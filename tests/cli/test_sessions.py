@@ -150,6 +150,56 @@ def test_a_tool_message_for_programs_says_which_call_it_answers(home: Path) -> N
     assert set(messages[0]) == {"seq", "turn", "role", "timestamp", "content", "toolCalls"}
 
 
+def test_a_search_shows_who_said_the_words_and_where(home: Path) -> None:
+    done = invoke("sessions", "search", "favourite", "colour")
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines[::2]] == ["agent", "you", "agent", "you"]
+    assert [line.partition(" · ")[2] for line in lines[::2]] == [f"greece-1 · {seq}" for seq in (5, 4, 2, 1)]
+    assert lines[-1] == "  My favourite colour is teal."
+    assert "Turin" not in invoke("sessions", "search", "town").stdout
+    assert "My town is Turin." in invoke("sessions", "search", "town", "--user", "anna").stdout
+
+
+def test_a_search_for_programs_goes_page_by_page(home: Path) -> None:
+    how = ("sessions", "search", "FAVOURITE col", "--json", "--session", "greece-1", "--role", "user")
+    whole = printed(*how)
+    first = printed(*how, "--limit", "1")
+    rest = printed(*how, "--after", first["next"])
+    assert first["results"] + rest["results"] == whole["results"]
+    assert (whole["total"], whole["totalIsExact"], whole["next"]) == (2, True, None)
+    hit = whole["results"][1]
+    assert hit["message"] == printed("sessions", "history", "greece-1", "--json")["history"][0]
+    assert {**hit, "message": None} == {
+        "sessionId": "greece-1", "message": None, "matchedText": "favourite colour",
+        "context": "My favourite colour is teal.", "messageIndex": 0,
+    }  # fmt: skip
+    assert f"2 in all; more with --after {first['next']}" in invoke(*(x for x in how if x != "--json"), "-n", 1).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("nowhere",), 0, "no message has 'nowhere'"),
+        (("[red]",), 0, "you"),
+        (("?!",), 0, "no message has '?!'"),
+        (("teal", "--role", "tool"), 0, "what tools returned is not searched"),
+        (("teal", "--session", "nobody"), 1, "no session 'nobody'"),
+        (("teal", "--session", "osl"), 1, "did you mean oslo-0000?"),
+        (("teal", "--after", "x"), 2, "after: found 'x'"),
+        (("x" * 1_001,), 2, "query: found '1,001 characters', expected at most 1,000"),
+        (("",), 2, "query: found '', expected words to look for"),
+        (("teal", "--limit", "101"), 2, "--limit"),
+        (("teal", "--role", "nobody"), 2, "--role"),
+        (("teal", "--storage", "sqlite:///missing.db"), 0, "no conversations yet"),
+    ],
+)
+def test_a_search_says_what_is_not_there(home: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+    done = invoke("sessions", "search", *arguments)
+    assert done.exit_code == code
+    assert said in done.stderr + done.stdout
+
+
 def test_stats_say_what_this_process_can_know(home: Path) -> None:
     shape = printed("sessions", "stats", "--json")
     assert shape.pop("storageBytes") > 0

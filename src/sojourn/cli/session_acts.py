@@ -15,8 +15,8 @@ from sojourn.cli.exits import FAILED, OK, USAGE, Refusal
 from sojourn.cli.finding import every, find, find_all
 from sojourn.cli.notes import errors, on_one_line, tell
 from sojourn.cli.place import Opened, Place, file_of, opened, shown_address
-from sojourn.cli.shapes import approval_shape, message_shape, queued_shape, session_shape, turn_shape
-from sojourn.records import Message, Session, TurnStatus
+from sojourn.cli.shapes import approval_shape, hit_shape, message_shape, queued_shape, session_shape, turn_shape
+from sojourn.records import Message, Role, Session, TurnStatus
 from sojourn.sessions.scope import Scope
 
 #: How many lines of a table are drawn at once, so that the first of many come soon.
@@ -134,6 +134,45 @@ async def _older(scope: Scope, id: str, shown: Sequence[Message]) -> int | None:
     if not shown or not await scope.history(id, before=shown[0].seq, limit=1):
         return None
     return shown[0].seq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What `search` is asked for."""
+
+    query: str
+    session: str | None
+    role: Role | None
+    limit: int
+    after: str | None
+
+
+async def search(place: Place, wanted: Search) -> int:
+    """Messages by their words, the last said first."""
+    async with opened(place) as open_:
+        session = None if wanted.session is None else (await find(open_.scope, wanted.session)).id
+        found = await open_.scope.search(
+            wanted.query, id=session, role=wanted.role, limit=wanted.limit, after=wanted.after
+        )
+    if place.json:
+        results = [hit_shape(hit) for hit in found.hits]
+        _print_json({"results": results, "total": found.total, "totalIsExact": found.exact, "next": found.next})
+        return OK
+    tables.show_hits(tables.output(), found.hits)
+    if not found.hits:
+        tell(_unsaid(open_, wanted))
+    if found.next is not None:
+        most = f"{found.total:,}" if found.exact else f"more than {found.total:,}"
+        tell(f"{most} in all; more with --after {found.next}")
+    return OK
+
+
+def _unsaid(open_: Opened, wanted: Search) -> str:
+    if wanted.role is Role.TOOL:
+        return "what tools returned is not searched"
+    if not open_.exists:
+        return _nothing(open_, wanted.query)
+    return f"no message has {on_one_line(wanted.query)!r}"
 
 
 async def rename(place: Place, id: str, title: str) -> int:

@@ -10,6 +10,7 @@ import typer
 from sojourn.cli.completion import session_ids
 from sojourn.cli.exits import USAGE, Refusal, explain, finish
 from sojourn.cli.place import AgentOption, JsonOption, Place, StorageOption, UserOption
+from sojourn.records import Role
 
 app = typer.Typer(no_args_is_help=True, help="List, read, copy, move and delete conversations.")
 
@@ -87,6 +88,36 @@ def history(
 
     place = Place(agent, storage, user, json)
     finish(acts.history(place, id, limit=limit, before=before, everything=all_))
+
+
+@app.command()
+def search(
+    words: Annotated[
+        list[str], typer.Argument(metavar="WORDS", help="All of them in one message; the last may be a beginning.")
+    ],
+    *,
+    session: Annotated[
+        str | None,
+        typer.Option("--session", "-s", metavar="ID", help="Only in this one.", autocompletion=session_ids),
+    ] = None,
+    role: Annotated[Role | None, typer.Option(help="Only what they said; what tools returned is not searched.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="How many messages at most.")] = 20,
+    after: Annotated[
+        str | None, typer.Option(metavar="NEXT", help="Go on behind an earlier page; it said where.")
+    ] = None,
+    agent: AgentOption = None,
+    storage: StorageOption = None,
+    user: UserOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Find messages by their words, in all conversations, the last said first.
+
+    Example: sojourn sessions search favourite colour --role user
+    """
+    from sojourn.cli import session_acts as acts
+
+    wanted = acts.Search(query=" ".join(words), session=session, role=role, limit=limit, after=after)
+    finish(acts.search(Place(agent, storage, user, json), wanted))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sojourn.records import Approval, Message, QueuedInput, Reply, Session, Turn, Usage
+from sojourn.records import Approval, Message, QueuedInput, Reply, SearchHit, Session, Turn, Usage
 
 Shape = dict[str, Any]
 
@@ -71,6 +71,17 @@ def message_shape(message: Message) -> Shape:
     if message.tool_call_id is not None:
         shape |= {"toolCallId": message.tool_call_id, "name": message.tool_name, "outcome": message.outcome}
     return shape
+
+
+def hit_shape(hit: SearchHit) -> Shape:
+    """Where a search found its words."""
+    return {
+        "sessionId": hit.session,
+        "message": None if hit.message is None else message_shape(hit.message),
+        "matchedText": hit.matched,
+        "context": hit.context,
+        "messageIndex": hit.index,
+    }
 
 
 def reply_shape(session: str, reply: Reply) -> Shape:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sojourn.cli.notes import on_one_line, visible
-from sojourn.records import Approval, Message, QueuedInput, Role, Session, SessionStatus, Turn, Usage
+from sojourn.records import Approval, Message, QueuedInput, Role, SearchHit, Session, SessionStatus, Turn, Usage
 
 #: What a title needs beside an id to be worth a column, characters.
 _LEAST_TITLE = 16
@@ -122,6 +122,19 @@ def show_messages(console: Console, messages: Iterable[Message]) -> None:
                 console.print(Text(f"  [{on_one_line(str(part.get('type')))}]", "dim"), soft_wrap=True)
         for call in message.tool_calls:
             console.print(Text(f"  → {on_one_line(f'{call.name}({call.arguments})')}", "magenta"), soft_wrap=True)
+
+
+def show_hits(console: Console, hits: Iterable[SearchHit]) -> None:
+    """What was found: who said it, when and where, and the words as they stand there."""
+    for hit in hits:
+        if hit.message is None:
+            continue
+        head = Text(_speaker(hit.message), f"bold {_COLOURS[hit.message.role]}")
+        head.append(f"  {_date(hit.message.created)} · {hit.session} · {hit.message.seq}", "dim")
+        console.print(head, soft_wrap=True)
+        line = Text(f"  {on_one_line(hit.context)}")
+        line.highlight_words([on_one_line(hit.matched)] if hit.matched else [], "bold yellow")
+        console.print(line, soft_wrap=True)
 
 
 def ago(when: datetime, now: datetime) -> str:
