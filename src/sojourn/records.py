@@ -42,6 +42,21 @@ class SessionStatus(StrEnum):
     HELD = "held"
 
 
+class SessionOrder(StrEnum):
+    """What a list of sessions goes by."""
+
+    ACTIVITY = "activity"  # the time of what happened last in them
+    CREATED = "created"
+    ID = "id"
+
+
+class Direction(StrEnum):
+    """Which way a list goes."""
+
+    ASCENDING = "asc"  # the oldest or smallest first
+    DESCENDING = "desc"
+
+
 class TurnStatus(StrEnum):
     """Where a turn stands; the last three are final."""
 
@@ -384,10 +399,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some sessions, newest activity first, and where the next page begins."""
+    """Some sessions, in the order that was asked for, and where the next page begins."""
 
     sessions: Sequence[Session]
-    #: Pass as `after` to go on; None at the end.
+    #: Pass as `after` to go on in the same order; None at the end.
     next: str | None
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 
 from sojourn.abc import (
+    EVERY_SESSION,
     Accepted,
     Acquired,
     Append,
@@ -20,8 +22,11 @@ from sojourn.abc import (
     SessionRow,
     SessionStore,
     TurnRow,
+    Wanted,
 )
-from sojourn.records import Effect, EffectStatus, EntryKind, SessionStatus, TurnStatus
+from sojourn.errors import InvalidInput
+from sojourn.records import Direction, Effect, EffectStatus, EntryKind, SessionOrder, SessionStatus, TurnStatus
+from sojourn.stores.common import encode_cursor
 from sojourn.stores.memory import MemoryDatabase, MemoryStore
 from tests.contract import broken_approvals, broken_inbox, broken_searching
 from tests.contract.backends import Backend
@@ -66,32 +71,84 @@ class LoadsForAnybody(MemoryStore):
 
 class SearchesEverybody(MemoryStore):
     async def page(
-        self, user: str, *, query: str | None = None, limit: int = 20, after: str | None = None
+        self, user: str, wanted: Wanted = EVERY_SESSION, *, limit: int = 20, after: str | None = None
     ) -> tuple[Sequence[SessionRow], str | None]:
-        found, more = await super().page(user, query=query, limit=limit, after=after)
-        if query:
+        found, more = await super().page(user, wanted, limit=limit, after=after)
+        if wanted.query:
             users = {other for other, _ in self.database.sessions} - {user}
-            pages = [(await MemoryStore.page(self, other, query=query))[0] for other in users]
+            pages = [(await MemoryStore.page(self, other, wanted))[0] for other in users]
             found = [*found, *chain.from_iterable(pages)]
         return found, more
 
 
 class UnorderedPages(MemoryStore):
     async def page(
-        self, user: str, *, query: str | None = None, limit: int = 20, after: str | None = None
+        self, user: str, wanted: Wanted = EVERY_SESSION, *, limit: int = 20, after: str | None = None
     ) -> tuple[Sequence[SessionRow], str | None]:
-        found, more = await super().page(user, query=query, limit=limit, after=after)
+        found, more = await super().page(user, wanted, limit=limit, after=after)
         return sorted(found, key=lambda row: row.id), more
 
 
 class CursorIsAnOffset(MemoryStore):
     async def page(
-        self, user: str, *, query: str | None = None, limit: int = 20, after: str | None = None
+        self, user: str, wanted: Wanted = EVERY_SESSION, *, limit: int = 20, after: str | None = None
     ) -> tuple[Sequence[SessionRow], str | None]:
-        everything, _ = await super().page(user, query=query, limit=1 << 30)
+        everything, _ = await super().page(user, wanted, limit=1 << 30)
         start = int(after or 0)
         more = str(start + limit) if len(everything) > start + limit else None
         return everything[start : start + limit], more
+
+
+class FiltersWhatIsOnThePage(MemoryStore):
+    """Pages become short, and a query's cursors lead past what they have not shown."""
+
+    async def page(
+        self, user: str, wanted: Wanted = EVERY_SESSION, *, limit: int = 20, after: str | None = None
+    ) -> tuple[Sequence[SessionRow], str | None]:
+        everything = replace(wanted, status=frozenset(SessionStatus))
+        found, more = await super().page(user, everything, limit=limit, after=after)
+        return [row for row in found if row.status in wanted.status], more
+
+
+class TakesAnyCursor(MemoryStore):
+    """Goes on in the order of the page before, whatever is wanted."""
+
+    async def page(
+        self, user: str, wanted: Wanted = EVERY_SESSION, *, limit: int = 20, after: str | None = None
+    ) -> tuple[Sequence[SessionRow], str | None]:
+        for order, direction in product(SessionOrder, Direction):
+            with suppress(InvalidInput):
+                asked = replace(wanted, order=order, direction=direction) if after is not None else wanted
+                return await super().page(user, asked, limit=limit, after=after)
+        return await super().page(user, wanted, limit=limit, after=after)
+
+
+class LosesWhatIsOfOneMoment(MemoryStore):
+    """Goes on behind all sessions that were active when the last one was."""
+
+    async def page(
+        self, user: str, wanted: Wanted = EVERY_SESSION, *, limit: int = 20, after: str | None = None
+    ) -> tuple[Sequence[SessionRow], str | None]:
+        found, more = await super().page(user, wanted, limit=limit, after=after)
+        if more is None or wanted.order is SessionOrder.ID:
+            return found, more
+        key = 0 if wanted.direction is Direction.DESCENDING else 10**17
+        return found, encode_cursor(replace(found[-1], key=key), wanted)
+
+
+class ForgetsWhoForked(MemoryStore):
+    async def page(
+        self, user: str, wanted: Wanted = EVERY_SESSION, *, limit: int = 20, after: str | None = None
+    ) -> tuple[Sequence[SessionRow], str | None]:
+        return await super().page(user, replace(wanted, parent=None), limit=limit, after=after)
+
+
+class LimitsAreInclusive(MemoryStore):
+    async def page(
+        self, user: str, wanted: Wanted = EVERY_SESSION, *, limit: int = 20, after: str | None = None
+    ) -> tuple[Sequence[SessionRow], str | None]:
+        before = None if wanted.active_before is None else wanted.active_before + 1
+        return await super().page(user, replace(wanted, active_before=before), limit=limit, after=after)
 
 
 class DeleteLeavesTheLog(MemoryStore):

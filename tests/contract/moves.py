@@ -24,6 +24,7 @@ from sojourn.abc import (
     SessionStore,
     TurnEnd,
     Verdict,
+    Wanted,
 )
 from sojourn.records import ApprovalStatus, EffectStatus, EntryKind, InputKind, TurnStatus
 from sojourn.stores.common import status_of
@@ -186,8 +187,11 @@ async def statuses(store: SessionStore, id: str = "s", user: str = ANN) -> list[
     return [turn.status.value for turn in await store.turns(user, id)]
 
 
-async def listed(store: SessionStore, user: str = ANN, **how: Any) -> list[str]:
-    return [row.id for row in (await store.page(user, **how))[0]]
+async def listed(
+    store: SessionStore, user: str = ANN, *, limit: int = 20, after: str | None = None, **wanted: Any
+) -> list[str]:
+    """The ids of a page."""
+    return [row.id for row in (await store.page(user, Wanted(**wanted), limit=limit, after=after))[0]]
 
 
 def numbers(entries: Sequence[Entry]) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sojourn.abc import Claim, SessionStore
+from sojourn.abc import Claim, SessionStore, Wanted
 from sojourn.errors import RuntimeClosed
 from tests.contract.backends import Backend
 from tests.contract.moves import ANN, NOW, opens, said, talks, texts
@@ -16,7 +16,7 @@ OPERATIONS: dict[str, Callable[[SessionStore], Awaitable[Any]]] = {
     "create": lambda store: store.create(ANN, "new", title=None, now=NOW),
     "get": lambda store: store.get(ANN, "s"),
     "page": lambda store: store.page(ANN),
-    "search": lambda store: store.page(ANN, query="hello"),
+    "search": lambda store: store.page(ANN, Wanted(query="hello")),
     "count": lambda store: store.count(),
     "rename": lambda store: store.rename(ANN, "s", "title", NOW),
     "reset": lambda store: store.reset(ANN, "s", NOW),
@@ -112,7 +112,7 @@ async def test_reads_do_not_move_foreign_changes(backend: Backend) -> None:
     store, other = await backend.node(), await backend.node()
     await talks(store, "hello")
     before = store.foreign_changes()
-    await other.page(ANN, query="hello")
+    await other.page(ANN, Wanted(query="hello"))
     await other.load(ANN, "s")
     assert store.foreign_changes() == before
 

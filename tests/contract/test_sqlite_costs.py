@@ -22,7 +22,6 @@ ALLOWED = {
     "my_cancels": "SCAN t USING INDEX turns_cancel",  # holds only running turns with a cancel request
     "next_purge": "SCAN p",  # the list of what is to be purged, read as far as needed
     # the full-text index, by the words of the query
-    "page_found": "SCAN f VIRTUAL TABLE INDEX",
     "found_messages": "SCAN f VIRTUAL TABLE INDEX",
     "found_sessions": "SCAN f VIRTUAL TABLE INDEX",
     "found_texts": "SCAN wanted VIRTUAL TABLE INDEX",  # the numbers that are asked for
@@ -32,7 +31,7 @@ ALLOWED = {
 FOUND = re.compile(r"SCAN (found|\(subquery-[0-9]+\))")
 
 #: Searches that sort what they found.
-SORTING = {"page_found", "found_sessions"}
+SORTING = {"found_sessions"}
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from sojourn.abc import (
+    EVERY_SESSION,
     MESSAGE_KINDS,
     Accepted,
     Acquired,
@@ -27,9 +28,10 @@ from sojourn.abc import (
     SessionStore,
     StaleClaim,
     TurnEnd,
+    Wanted,
 )
 from sojourn.errors import SojournError
-from sojourn.records import Effect, EffectStatus, EntryKind, Role, TurnStatus
+from sojourn.records import Direction, Effect, EffectStatus, EntryKind, Role, SessionOrder, SessionStatus, TurnStatus
 from sojourn.stores.memory import MemoryDatabase, MemoryStore
 from sojourn.stores.sqlite.store import SqliteStore
 from tests.contract.moves import check_line
@@ -303,7 +305,20 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(node=nodes, user=users, query=st.sampled_from(QUERIES), limit=st.integers(1, 3))
     def search(self, node: int, user: str, query: str, limit: int) -> None:
-        self.on(node, lambda store, _: pages(store, user, query, limit))
+        self.on(node, lambda store, _: pages(store, user, Wanted(query=query), limit))
+
+    @rule(
+        node=nodes, user=users, query=st.none() | st.sampled_from(QUERIES), parent=st.none() | names,
+        status=st.just(frozenset(SessionStatus)) | st.frozensets(st.sampled_from(SessionStatus)),
+        since=st.none() | st.integers(0, 40), before=st.none() | st.integers(0, 40),
+        order=st.sampled_from(SessionOrder), direction=st.sampled_from(Direction), limit=st.integers(1, 3),
+    )  # fmt: skip
+    def look_through(
+        self, *, node: int, user: str, since: int | None, before: int | None, limit: int, **how: Any
+    ) -> None:
+        since, before = (None if ago is None else self.now - ago for ago in (since, before))
+        wanted = Wanted(active_since=since, active_before=before, **how)
+        self.on(node, lambda store, _: pages(store, user, wanted, limit))
 
     @rule(
         node=nodes, user=users, query=st.sampled_from(QUERIES), limit=st.integers(1, 3), id=st.none() | names,
@@ -339,7 +354,7 @@ class StoreMachine(RuleBasedStateMachine):
             found = self.on(node, lambda store, _: store.cancels())
             assert len(found[0]) == len(found[1])
         for user in USERS:
-            rows = self.on(0, lambda store, _, user=user: pages(store, user, None, 2))  # type: ignore[misc]
+            rows = self.on(0, lambda store, _, user=user: pages(store, user, EVERY_SESSION, 2))  # type: ignore[misc]
             for row in rows[0]:
                 self.session_is_sound(user, row.id)
 
@@ -363,12 +378,12 @@ async def attempt(operation: Operation, store: SessionStore, side: Side) -> Any:
         return refusal
 
 
-async def pages(store: SessionStore, user: str, query: str | None, limit: int) -> list[SessionRow]:
+async def pages(store: SessionStore, user: str, wanted: Wanted, limit: int) -> list[SessionRow]:
     """All sessions, page by page."""
-    found, cursor = await store.page(user, query=query, limit=limit)
+    found, cursor = await store.page(user, wanted, limit=limit)
     rows = list(found)
     while cursor is not None:
-        found, cursor = await store.page(user, query=query, limit=limit, after=cursor)
+        found, cursor = await store.page(user, wanted, limit=limit, after=cursor)
         rows += found
     return rows
 

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,8 @@ async def test_content_that_is_too_large_is_refused_and_the_largest_is_taken(sco
     assert (await soon(scope.send("s", "x" * largest))).turn == 1
 
 
+NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - nobody knows where
+
 #: (call, what the sentence begins with, wrong values)
 WRONG_VALUES: list[tuple[Callable[[Scope, Any], Any], str, list[Any]]] = [
     (lambda s, v: s.send("s", "hi", key=v), "key", ["", 7, "x" * 256, "a\nb", "\x00", b"k", "\ud800"]),
@@ -193,6 +195,11 @@ WRONG_VALUES: list[tuple[Callable[[Scope, Any], Any], str, list[Any]]] = [
     (lambda s, v: s.search_sessions(v), "query", ["", None, 7, "x" * 1_001]),
     (lambda s, v: s.search_sessions("hi", limit=v), "limit", [0, 101, None]),
     (lambda s, v: s.search_sessions("hi", offset=v), "offset", [-1, 10_001, None]),
+    (lambda s, v: s.sessions(status=v), "status", ["", "busy", "IDLE", b"idle", 7, True, [], [None], ["idle", "x"]]),
+    (lambda s, v: s.sessions(active_since=v), "active_since", [0, "2026-01-01", True, date(2026, 1, 1), NAIVE]),
+    (lambda s, v: s.sessions(active_before=v), "active_before", [0, "2026-01-01", True, date(2026, 1, 1), NAIVE]),
+    (lambda s, v: s.sessions(order=v), "order", ["", "title", "ID", None, 7, ["id"]]),
+    (lambda s, v: s.sessions(direction=v), "direction", ["", "down", "ASC", 7, True, ["asc"]]),
     (lambda s, v: s.history("known", limit=v), "limit", [0, -1, 1001, "5", True]),
     (lambda s, v: s.history("known", before=v), "before", ["5", 1.5, True, 2**70]),
     (lambda s, v: s.turn("known", v), "turn", ["1", None, 1.5, True, -1, 2**70]),

@@ -20,6 +20,7 @@ from sojourn.abc.engine import (
 )
 from sojourn.abc.rows import (
     CUT_KINDS,
+    EVERY_SESSION,
     MAX_TAIL,
     MESSAGE_KINDS,
     SEARCHED,
@@ -48,6 +49,7 @@ from sojourn.abc.rows import (
     TurnEnd,
     TurnRow,
     Verdict,
+    Wanted,
     approval_asked_body,
     approval_decided_body,
     coalesced,
@@ -57,6 +59,7 @@ from sojourn.abc.store import SessionStore
 
 __all__ = [
     "CUT_KINDS",
+    "EVERY_SESSION",
     "MAX_TAIL",
     "MESSAGE_KINDS",
     "SEARCHED",
@@ -102,6 +105,7 @@ __all__ = [
     "TurnEnd",
     "TurnRow",
     "Verdict",
+    "Wanted",
     "approval_asked_body",
     "approval_decided_body",
     "coalesced",

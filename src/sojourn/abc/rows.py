@@ -10,12 +10,14 @@ from types import MappingProxyType
 
 from sojourn.records import (
     ApprovalStatus,
+    Direction,
     Effect,
     EffectStatus,
     EntryKind,
     InputKind,
     Remember,
     Role,
+    SessionOrder,
     SessionStatus,
     TurnStatus,
 )
@@ -119,6 +121,27 @@ class SessionRow:
     steers: int = 0
     #: How often its settings were changed.
     revision: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which of a user's sessions are listed, and in which order: those that all of it is true of."""
+
+    #: The title, or one of the messages, has all its words, the last one as a prefix; None or blank: whatever they say.
+    query: str | None = None
+    #: They do one of these.
+    status: frozenset[SessionStatus] = frozenset(SessionStatus)
+    #: The id of the session that they were forked from.
+    parent: str | None = None
+    #: Milliseconds since 1970: since <= last activity < before.
+    active_since: int | None = None
+    active_before: int | None = None
+    order: SessionOrder = SessionOrder.ACTIVITY
+    direction: Direction = Direction.DESCENDING
+
+
+#: All of them, newest activity first.
+EVERY_SESSION = Wanted()
 
 
 @dataclass(slots=True)

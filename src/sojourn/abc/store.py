@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from sojourn.abc.rows import (
+    EVERY_SESSION,
     Accepted,
     Acquired,
     Append,
@@ -24,6 +25,7 @@ from sojourn.abc.rows import (
     SessionRow,
     TurnRow,
     Verdict,
+    Wanted,
 )
 from sojourn.records import Effect, EntryKind, Role
 
@@ -73,12 +75,17 @@ class SessionStore(ABC):
 
     @abstractmethod
     async def page(
-        self, user: str, *, query: str | None = None, limit: int = 20, after: str | None = None
+        self, user: str, wanted: Wanted = EVERY_SESSION, *, limit: int = 20, after: str | None = None
     ) -> tuple[Sequence[SessionRow], str | None]:
-        """Sessions of a user, newest activity first, and the cursor of the next page or None.
+        """Sessions of a user in the order that is wanted, and the cursor of the next page or None.
 
-        `query` keeps those whose title, or one of whose messages, has all its words (the last as a prefix). A cursor
-        stays valid while sessions come and go; raises InvalidInput for one that no page gave.
+        Of one moment, the session that was stored last is the newest. A cursor stays valid while sessions come and go:
+        pages put together have each session once, unless what they are ordered by has changed meanwhile. Raises
+        InvalidInput for a cursor that no page of this order and direction gave.
+
+        A page costs what it returns, and besides: whatever a query finds, the forks of a parent, the sessions in line
+        and running of all users are looked through; so are the waiting and held ones of the user, and those within
+        limits of activity, in an order other than of activity; and idle ones alone are found among all others.
         """
 
     @abstractmethod

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from sojourn.abc import Accepted, NewInput
-from sojourn.errors import AgentUnsupported, InvalidInput, RuntimeClosed, SessionNotFound, SojournError, StorageCorrupt
+from sojourn.errors import AgentUnsupported, RuntimeClosed, SessionNotFound, SojournError, StorageCorrupt
 from sojourn.records import BusyPolicy, Content, InputKind, Reply, UnloadReason
 from sojourn.sessions import current
-from sojourn.sessions.checks import printable
+from sojourn.sessions.checks import one_of, printable
 from sojourn.sessions.live import Core, Live, Ticket, seen, state_after
 from sojourn.sessions.mailbox import Mailbox
 from sojourn.sessions.residency import Name, Place
@@ -46,10 +46,9 @@ def check_said(content: Content, key: str | None, busy: BusyPolicy | str, *, cre
     body, text = encode_content(content)
     if key is not None:
         printable("key", key, MAX_KEY)
-    if busy not in tuple(BusyPolicy):
-        raise InvalidInput("busy", busy, " or ".join(repr(str(policy)) for policy in BusyPolicy))
-    kind = InputKind.STEER if busy == BusyPolicy.STEER else InputKind.MESSAGE
-    return Said(body, text, key, create, busy == BusyPolicy.REJECT, kind)
+    policy = one_of("busy", busy, BusyPolicy)
+    kind = InputKind.STEER if policy is BusyPolicy.STEER else InputKind.MESSAGE
+    return Said(body, text, key, create, policy is BusyPolicy.REJECT, kind)
 
 
 class Desk:

@@ -7,12 +7,14 @@ import sys
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, suppress
+from datetime import datetime
 
 from sojourn.abc import MESSAGE_KINDS
 from sojourn.errors import ExportInvalid, InvalidInput, SessionBusy, SessionChanged, SessionNotFound
 from sojourn.records import (
     BusyPolicy,
     Content,
+    Direction,
     Effect,
     Event,
     EventKind,
@@ -24,6 +26,7 @@ from sojourn.records import (
     Reply,
     Role,
     Session,
+    SessionOrder,
     SessionStatus,
     Turn,
     UnloadReason,
@@ -34,6 +37,7 @@ from sojourn.sessions.checks import whole_number
 from sojourn.sessions.deciding import MAX_NUMBER, Deciding, limit_of
 from sojourn.sessions.desk import Said, check_said
 from sojourn.sessions.handle import SessionHandle
+from sojourn.sessions.listing import wanted_of
 from sojourn.sessions.live import Ticket
 from sojourn.sessions.position import Position
 from sojourn.sessions.residency import Name
@@ -62,15 +66,38 @@ class Scope(Deciding):
         """The session as it stands in storage; no activity. Raises SessionNotFound."""
         return session_of(await self._runtime.core.store.get(*self._name(id)))
 
-    async def sessions(self, *, query: str | None = None, limit: int = 20, after: str | None = None) -> Page:
-        """A page of sessions, newest activity first.
+    async def sessions(
+        self,
+        *,
+        query: str | None = None,
+        status: SessionStatus | str | Iterable[SessionStatus | str] | None = None,
+        parent: str | None = None,
+        active_since: datetime | None = None,
+        active_before: datetime | None = None,
+        order: SessionOrder | str = SessionOrder.ACTIVITY,
+        direction: Direction | str | None = None,
+        limit: int = 20,
+        after: str | None = None,
+    ) -> Page:
+        """A page of sessions, newest activity first unless another order is asked for.
 
-        `query` keeps those whose title or one of whose messages has all its words, the last one as a prefix.
+        Those that everything is true of: `query`, the title or one of the messages has all its words, the last one as a
+        prefix; `status`, one or several of them; `parent`, the session that they were forked from; the last activity
+        is at `active_since` or later, and earlier than `active_before`. Without a `direction`, times go from the newest
+        and ids from the smallest.
+
+        Put together, the pages have each session once, unless what they are ordered by changed meanwhile. A page costs
+        the same however many sessions are stored; but what `query` finds, the forks of `parent`, and with `order`
+        "created" or "id" also what is within limits of activity, or waiting or held, is sorted whole for each page.
+        Raises InvalidInput.
         """
         self._runtime.check_open()
-        words = None if query is None else searching.checked_query(query, empty=True)
+        wanted = wanted_of(
+            query=None if query is None else searching.checked_query(query, empty=True), status=status, parent=parent,
+            active_since=active_since, active_before=active_before, order=order, direction=direction,
+        )  # fmt: skip
         rows, cursor = await self._runtime.core.store.page(
-            self.user, query=words, limit=limit_of(limit), after=searching.checked_cursor(after)
+            self.user, wanted, limit=limit_of(limit), after=searching.checked_cursor(after)
         )
         return Page(sessions=[session_of(row) for row in rows], next=cursor)
 

@@ -1,15 +1,16 @@
-"""What all stores share: the words of a search, the cursor of a page, what a session's row says of its state."""
+"""What all stores share: the words of a search, places in a list, what a session's row says of its state."""
 
 from __future__ import annotations
 
 import base64
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
-from sojourn.abc import Entry, SessionRow, TurnEnd, turn_ended_body
+from sojourn.abc import Entry, SessionRow, TurnEnd, Wanted, turn_ended_body
 from sojourn.errors import InvalidInput
-from sojourn.records import SessionStatus, TurnStatus
+from sojourn.records import SessionOrder, SessionStatus, TurnStatus
 
 #: Why a held turn ended when something else was said instead of resuming it.
 SUPERSEDED = "superseded by a later message"
@@ -26,8 +27,20 @@ MAX_COUNTED = 10_000
 #: A message's place among those of its session is told where no more entries than this are before it.
 MAX_INDEXED = 1_000
 
-#: What a cursor says: last activity and key, small enough for every store.
-_CURSOR = re.compile(r"\[(-?[0-9]{1,18}),([0-9]{1,18})\]")
+#: A session's place in a list: the values of its row that the list goes by.
+Place: TypeAlias = tuple[Any, ...]
+
+#: What each order goes by. Where times are the same, the key says what came first.
+COLUMNS: Mapping[SessionOrder, tuple[str, ...]] = {
+    SessionOrder.ACTIVITY: ("active", "key"),
+    SessionOrder.CREATED: ("created", "key"),
+    SessionOrder.ID: ("id",),
+}
+
+#: A place as a cursor says it: numbers small enough for every store, or any id.
+_TIME_AND_KEY = re.compile(r"(-?[0-9]{1,18}) ([0-9]{1,18})")
+_ENTRY = re.compile(r"entry ([0-9]{1,18})")
+_ID = re.compile(r"(.{1,128})", re.DOTALL)
 
 
 def up_to(entries: Iterable[Entry], size: int | None) -> Iterator[Entry]:
@@ -79,38 +92,50 @@ def status_of(current: TurnStatus | None, queued: int, held: int) -> SessionStat
     return SessionStatus.HELD if held else SessionStatus.IDLE
 
 
-def encode_cursor(row: SessionRow) -> str:
+def place_of(row: SessionRow, order: SessionOrder) -> Place:
+    """Where the session stands in a list of that order."""
+    return tuple(getattr(row, column) for column in COLUMNS[order])
+
+
+def encode_cursor(row: SessionRow, wanted: Wanted) -> str:
     """Where the page after `row` begins."""
-    return _cursor(row.active, row.key)
+    return _cursor(" ".join(map(str, (wanted.order, wanted.direction, *place_of(row, wanted.order)))))
+
+
+def decode_cursor(cursor: str, wanted: Wanted) -> Place:
+    """The place of the row that the page begins after; raises InvalidInput, also where it is of another order."""
+    order, _, rest = (_said(cursor) or "").partition(" ")
+    direction, _, place = rest.partition(" ")
+    found = (_ID if wanted.order is SessionOrder.ID else _TIME_AND_KEY).fullmatch(place)
+    if found is None or (order, direction) != (wanted.order, wanted.direction):
+        allowed = f"the `next` of a page in this order, {wanted.order} {wanted.direction}"
+        raise InvalidInput("after", cursor, allowed)
+    return found.groups() if wanted.order is SessionOrder.ID else tuple(map(int, found.groups()))
 
 
 def encode_place(number: int) -> str:
     """Where what was stored before the entry with this number begins."""
-    return _cursor(0, number)
-
-
-def _cursor(first: int, second: int) -> str:
-    return base64.urlsafe_b64encode(f"[{first},{second}]".encode()).decode().rstrip("=")
+    return _cursor(f"entry {number}")
 
 
 def decode_place(cursor: str) -> int:
     """The number of the entry; raises InvalidInput."""
-    first, number = decode_cursor(cursor)
-    if first:
-        raise InvalidInput("after", cursor, "the `next` of a search")
-    return number
-
-
-def decode_cursor(cursor: str) -> tuple[int, int]:
-    """(last activity, key) of the row that the page begins after; raises InvalidInput."""
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except ValueError as error:
-        raise InvalidInput("after", cursor, "a page's `next`") from error
-    found = _CURSOR.fullmatch(text)
+    found = _ENTRY.fullmatch(_said(cursor) or "")
     if found is None:
-        raise InvalidInput("after", cursor, "a page's `next`")
-    return int(found[1]), int(found[2])
+        raise InvalidInput("after", cursor, "the `next` of a search")
+    return int(found[1])
+
+
+def _cursor(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _said(cursor: str) -> str | None:
+    """The text that a cursor was made of; None if it was made of none."""
+    try:
+        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError:
+        return None
 
 
 def ended_body(end: TurnEnd) -> str:

@@ -3,12 +3,14 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from datetime import timedelta, timezone
+from typing import Any
 
 import pytest
 
 from sojourn.abc import Run, Step
-from sojourn.errors import ForkPointInvalid, InvalidInput, SessionExists, SessionNotFound
-from sojourn.records import Message, Role, SessionStatus
+from sojourn.errors import ForkPointInvalid, InvalidInput, InvalidSessionId, SessionExists, SessionNotFound
+from sojourn.records import Direction, Message, Role, SessionOrder, SessionStatus
 from sojourn.testing import ScriptedHistory, answer, call_tool, say
 from tests.unit.sessions.kit import Stage, World, said, soon, told
 
@@ -51,6 +53,63 @@ async def test_sessions_come_in_pages_newest_activity_first(world: World) -> Non
         await runtime.delete(page.sessions[-1].id)  # a cursor outlives its session
     assert pages == 3
     assert found == ["s03", *(f"s{n:02}" for n in range(24, -1, -1) if n != 3)]
+
+
+async def test_sessions_are_listed_by_what_they_do_and_in_any_order(world: World, stage: Stage) -> None:
+    async def listed(**wanted: Any) -> str:
+        return "".join(session.id for session in (await runtime.sessions(**wanted)).sessions)
+
+    runtime = await world.runtime(stage)
+    for name in "bca":
+        await world.clock.advance(1)
+        await runtime.create(name)
+    turn = asyncio.create_task(runtime.send("c", "wait"))
+    await stage.began("wait")
+    assert await listed(status="running") == await listed(status=[SessionStatus.RUNNING, "held"]) == "c"
+    assert sorted(await listed(status={"idle", "waiting"})) == ["a", "b"]
+    assert await listed(order="id") == "abc"
+    assert await listed(order=SessionOrder.ID, direction=Direction.DESCENDING) == "cba"
+    assert await listed(order="created") == "acb"
+    assert await listed(order="created", direction="asc") == "bca"
+    stage.let("wait")
+    await soon(turn)
+    assert await listed(direction="asc") in {"bca", "bac"}
+
+
+async def test_sessions_are_listed_by_their_parent_and_by_their_last_activity(world: World) -> None:
+    async def listed(**wanted: Any) -> list[str]:
+        return [session.id for session in (await runtime.sessions(**wanted)).sessions]
+
+    runtime = await world.runtime()
+    await runtime.send("s", "hello")
+    for name in ("one", "two"):
+        await world.clock.advance(1)
+        await runtime.fork("s", new_id=name)
+    assert await listed(parent="s") == ["two", "one"]
+    assert await listed(parent="one") == await listed(parent="none") == []
+    one = (await runtime.get("one")).last_activity
+    assert await listed(active_since=one) == ["two", "one"]
+    assert await listed(active_before=one) == ["s"]
+    assert await listed(active_since=one + timedelta(microseconds=1)) == ["two"]
+    assert await listed(active_before=one + timedelta(microseconds=1)) == ["one", "s"]
+    elsewhere = timezone(timedelta(hours=5))
+    assert await listed(active_since=one.astimezone(elsewhere), active_before=world.clock.now()) == ["one"]
+
+
+async def test_what_is_wrong_with_a_list_is_said_with_what_is_allowed(world: World) -> None:
+    runtime = await world.runtime()
+    with pytest.raises(InvalidInput) as refused:
+        await runtime.sessions(status="busy")
+    assert str(refused.value) == (
+        "status: found 'busy', expected 'idle' or 'queued' or 'running' or 'waiting' or 'held'"
+    )
+    for number in range(2):
+        await runtime.create(f"s{number}")
+    page = await runtime.sessions(limit=1)
+    with pytest.raises(InvalidInput, match=r"expected the `next` of a page in this order, created desc"):
+        await runtime.sessions(order="created", after=page.next)
+    with pytest.raises(InvalidSessionId):
+        await runtime.sessions(parent="a b")
 
 
 async def test_sessions_are_found_by_title_and_by_what_was_said(world: World) -> None:

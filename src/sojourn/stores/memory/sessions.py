@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sojourn.abc import CUT_KINDS, MESSAGE_KINDS, Entry, SessionRow, TurnRow
+from sojourn.abc import CUT_KINDS, EVERY_SESSION, MESSAGE_KINDS, Entry, SessionRow, TurnRow, Wanted
 from sojourn.errors import ForkPointInvalid, SessionBusy, SessionChanged, SessionExists
-from sojourn.records import EntryKind, SessionStatus
-from sojourn.stores.common import decode_cursor, encode_cursor
+from sojourn.records import Direction, EntryKind, SessionStatus
+from sojourn.stores.common import decode_cursor, encode_cursor, place_of
 from sojourn.stores.memory.approvals import MemoryApprovals
 from sojourn.stores.memory.database import OPEN_CALLS, StoredSession
 from sojourn.stores.memory.searching import is_found
@@ -27,14 +27,15 @@ class MemorySessions(MemoryApprovals):
         return replace(self._find(user, id).row)
 
     async def page(
-        self, user: str, *, query: str | None = None, limit: int = 20, after: str | None = None
+        self, user: str, wanted: Wanted = EVERY_SESSION, *, limit: int = 20, after: str | None = None
     ) -> tuple[Sequence[SessionRow], str | None]:
         self._check_open()
-        cursor = decode_cursor(after) if after is not None else None
-        found = [s.row for s in self.database.sessions.values() if s.row.user == user and is_found(s, query)]
-        found.sort(key=lambda row: (row.active, row.key), reverse=True)
-        rest = [replace(row) for row in found if cursor is None or (row.active, row.key) < cursor]
-        return rest[:limit], encode_cursor(rest[limit - 1]) if len(rest) > limit else None
+        last = decode_cursor(after, wanted) if after is not None else None
+        down = wanted.direction is Direction.DESCENDING
+        rows = [s.row for s in self.database.sessions.values() if s.row.user == user and _is_wanted(s, wanted)]
+        found = sorted(((place_of(row, wanted.order), row) for row in rows), key=lambda it: it[0], reverse=down)
+        rest = [replace(row) for place, row in found if last is None or (place < last if down else place > last)]
+        return rest[:limit], encode_cursor(rest[limit - 1], wanted) if len(rest) > limit else None
 
     async def count(self) -> int:
         self._check_open()
@@ -155,3 +156,13 @@ def _cut(parent: StoredSession, at: int | None) -> int:
     if end is None or at < parent.row.first or any(at < e.seq < end and spoken(e) for e in parent.log):
         raise ForkPointInvalid(parent.row.id, at)
     return end
+
+
+def _is_wanted(s: StoredSession, wanted: Wanted) -> bool:
+    return (
+        s.row.status in wanted.status
+        and (wanted.parent is None or s.row.parent == wanted.parent)
+        and (wanted.active_since is None or s.row.active >= wanted.active_since)
+        and (wanted.active_before is None or s.row.active < wanted.active_before)
+        and is_found(s, wanted.query)
+    )

@@ -14,29 +14,6 @@ SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
        s.revision
 FROM sessions s WHERE s.key = ? AND s.id IS NOT NULL;
 
--- name: page
-SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
-       (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
-       s.first, s.turns, s.current, s.queued, s.held, s.steers,
-       s.revision
-FROM sessions s WHERE s.user = ? AND s.id IS NOT NULL AND (s.active, s.key) < (?, ?)
-ORDER BY s.active DESC, s.key DESC LIMIT ?;
-
--- name: page_found
--- What is before `first` was reset and only waits to be purged. CROSS: from what was found to its sessions, never the
--- other way round, which would look through all that was found for every session.
-SELECT s.key, s.user, s.id, s.title, s.created, s.active, s.messages,
-       (SELECT p.id FROM sessions p WHERE p.key = s.parent), s.status, s.usage, s.owner, s.fence, s.version,
-       s.first, s.turns, s.current, s.queued, s.held, s.steers,
-       s.revision
-FROM (SELECT DISTINCT coalesce(l.session, -f.rowid) AS key
-      FROM search f LEFT JOIN log l ON l.id = f.rowid
-      WHERE f.search MATCH ?
-        AND (l.id IS NULL OR l.seq >= (SELECT first FROM sessions WHERE key = l.session))) found
-CROSS JOIN sessions s ON s.key = found.key
-WHERE s.user = ? AND s.id IS NOT NULL AND (s.active, s.key) < (?, ?)
-ORDER BY s.active DESC, s.key DESC LIMIT ?;
-
 -- name: found_messages
 -- The numbers of the messages that have the words, the newest first, as one text.
 SELECT group_concat(id) FROM (

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import apsw
 
 from sojourn.abc import (
+    EVERY_SESSION,
     Accepted,
     Acquired,
     Append,
@@ -33,11 +34,12 @@ from sojourn.abc import (
     SessionStore,
     TurnRow,
     Verdict,
+    Wanted,
 )
 from sojourn.errors import RuntimeClosed, StorageError, StorageUnavailable, TurnNotFound
 from sojourn.records import Effect, EntryKind, InputKind, Role
 from sojourn.stores.common import decode_cursor, decode_place, encode_cursor, up_to, words
-from sojourn.stores.sqlite import approvals, inbox_moves, rows, searching, session_moves, turn_moves
+from sojourn.stores.sqlite import approvals, inbox_moves, pages, rows, searching, session_moves, turn_moves
 from sojourn.stores.sqlite.faults import translated
 from sojourn.stores.sqlite.nodes import NodeLocks
 from sojourn.stores.sqlite.rows import SQL, one
@@ -47,9 +49,8 @@ from sojourn.stores.sqlite.writing import Node
 
 T = TypeVar("T")
 
-#: Before the newest session: any real (last activity, key) is smaller.
-_TOP = (1 << 62, 1 << 62)
-
+#: Behind every entry: any real number is smaller.
+_TOP = 1 << 62
 
 #: How long emptying the write-ahead log waits for readers, milliseconds; writers wait with it.
 TRUNCATE_WAIT_MS = 100
@@ -173,18 +174,15 @@ class SqliteStore(SessionStore):
         return await self._read(lambda connection: rows.find(connection, user, id))
 
     async def page(
-        self, user: str, *, query: str | None = None, limit: int = 20, after: str | None = None
+        self, user: str, wanted: Wanted = EVERY_SESSION, *, limit: int = 20, after: str | None = None
     ) -> tuple[Sequence[SessionRow], str | None]:
-        active, key = decode_cursor(after) if after is not None else _TOP
-        name, arguments = "page", (user, active, key, limit + 1)
-        if query is not None and query.strip():
-            wanted = words(query)
-            if not wanted:
-                return [], None
-            name, arguments = "page_found", (searching.match(user, wanted), *arguments)  # type: ignore[assignment]
-        found = await self._read(lambda connection: connection.execute(SQL[name], arguments).fetchall())
+        last = decode_cursor(after, wanted) if after is not None else None
+        asked = pages.statement(user, wanted, last, limit + 1)
+        if asked is None:
+            return [], None
+        found = await self._read(lambda connection: connection.execute(*asked).fetchall())
         page = [rows.session(row) for row in found[:limit]]
-        return page, encode_cursor(page[-1]) if len(found) > limit else None
+        return page, encode_cursor(page[-1], wanted) if len(found) > limit else None
 
     async def search(
         self,
@@ -198,7 +196,7 @@ class SqliteStore(SessionStore):
         offset: int = 0,
     ) -> Hits:
         wanted = searching.Wanted(user, words(query), id, searching.EVERYBODY if roles is None else roles)
-        top = decode_place(after) if after is not None else _TOP[0]
+        top = decode_place(after) if after is not None else _TOP
         return await self._read(
             lambda connection: searching.messages(connection, wanted, limit=limit, top=top, offset=offset)
         )
@@ -406,7 +404,7 @@ class SqliteStore(SessionStore):
 
         def read(connection: apsw.Connection) -> list[Entry]:
             row = rows.find(connection, user, id)
-            bounds = (row.key, max(after, row.first - 1), _TOP[0] if before is None else before)
+            bounds = (row.key, max(after, row.first - 1), _TOP if before is None else before)
             cursor = connection.execute(sql, (*bounds, -1 if limit is None else limit))
             found = list(up_to(map(rows.entry, cursor), size))
             cursor.close()
