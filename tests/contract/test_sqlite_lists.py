@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 
+import pytest
+
 from sojourn.abc import Wanted
 from sojourn.records import Direction, SessionOrder, SessionStatus
 from sojourn.stores.common import encode_cursor
-from sojourn.stores.sqlite import pages
-from sojourn.stores.sqlite.schema import connect, migrate
+from sojourn.stores.sqlite import pages, schema
+from sojourn.stores.sqlite.schema import connect, migrate, migrations
 from sojourn.stores.sqlite.store import SqliteStore
-from tests.contract.moves import ANN, NOW, talks
+from tests.contract.moves import ANN, NOW, listed, talks
 from tests.contract.test_sqlite_costs import Steps
 
 IDLE, QUEUED, RUNNING, WAITING, HELD = SessionStatus
@@ -120,3 +123,28 @@ async def test_a_page_costs_the_same_among_a_thousand_sessions_and_a_hundred_tho
     assert [(wanted, few[wanted], many[wanted]) for wanted in few if many[wanted] > few[wanted] * 1.5 + 100] == []
     # a walk through all would be seen
     assert max(many.values()) < 50_000
+
+
+@pytest.mark.parametrize("format", range(1, len(migrations())))
+async def test_sessions_of_an_earlier_format_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: int
+) -> None:
+    path, scripts = str(tmp_path / "chat.db"), migrations()
+    with monkeypatch.context() as patched, closing(connect(path)) as connection:
+        patched.setattr(schema, "migrations", lambda: scripts[:format])
+        schema.migrate(connection, path)
+        connection.execute(
+            "INSERT INTO sessions (user, id, created, active, parent, status) VALUES ('ann', 'a', 1, 5, NULL, 'idle'), "
+            "('ann', 'b', 2, 4, 1, 'waiting'), ('ann', 'c', 3, 3, 1, 'held'), ('ann', NULL, 4, 9, 1, 'gone'), "
+            "('bob', 'd', 1, 1, NULL, 'waiting')"
+        ).fetchall()
+    store = SqliteStore(path, synchronous="OFF")
+    await store.open()
+    assert await listed(store) == await listed(store, order=SessionOrder.ID, direction=Direction.ASCENDING) == [*"abc"]
+    assert await listed(store, order=SessionOrder.CREATED) == [*"cba"]
+    assert await listed(store, parent="a") == await listed(store, status=AT_REST) == [*"bc"]
+    await store.delete(ANN, "b")
+    await store.create(ANN, "e", title=None, now=NOW)
+    assert await listed(store, order=SessionOrder.CREATED) == [*"eca"]
+    assert await listed(store, status=AT_REST, order=SessionOrder.CREATED) == await listed(store, parent="a") == ["c"]
+    await store.close()
