@@ -95,6 +95,22 @@ async def test_whatever_is_wrong_has_the_one_shape() -> None:
                 assert answer.status_code == status
 
 
+async def test_what_is_wrong_is_told_so_that_it_can_be_mended() -> None:
+    said = b'{"content": "hi", "sessionId": "s"}'
+    image = {"type": "image", "image": "no base64"}
+    for sent, words in (
+        ({"content": said}, "found no JSON object; send one with content-type: application/json"),
+        ({"content": said, "headers": {"content-type": "text/plain"}}, "found no JSON object"),
+        ({"json": {"content": 5, "sessionId": "s"}}, "content: found 5, expected text, or a list of parts"),
+        ({"json": {"content": ["hi"], "sessionId": "s"}}, "content[0].type: found 'hi', expected text, image or file"),
+        ({"json": {"content": [image], "sessionId": "s"}}, "content[0].image: found 'no base64', expected base64"),
+    ):
+        async with served() as server:
+            answer = await server.client.post("/api/message-sync", **sent)
+            assert words in refused(answer, 400, "invalid_input")["message"]
+            assert (await server.client.get("/api/sessions")).json()["sessions"] == []
+
+
 async def test_halves_of_characters_break_nothing() -> None:
     half = b"\\ud83d"
     async with served() as server:

@@ -203,9 +203,12 @@ async def test_the_application_is_mounted_in_another_one_with_the_runtimes_lifes
     ):
         assert (await client.get("/agent/health")).text == "OK"
         assert (await client.get("/agent/api/sessions")).status_code == 401
+        assert (await client.get("/agent/openapi.json")).json()["servers"] == [{"url": "/agent"}]
         headers = {"Authorization": f"Bearer {KEY}"}
         answer = await client.post("/agent/api/message-sync", json={"content": "hi", "sessionId": "s"}, headers=headers)
         assert answer.json()["response"] == "you said: hi"
+        nothing = await client.get("/agent/nothing", headers=headers)
+        assert "the paths are in /agent/openapi.json" in nothing.json()["message"]
     with pytest.raises(RuntimeClosed):
         runtime.check_open()
 

@@ -143,7 +143,14 @@ WRONG_CONTENT: dict[str, Any] = {
     "a file that is bytes": [{"type": "file", "data": b"x"}],
     "a half of a character": "hi \ud800",
     "a half in a part": [{"type": "text", "text": "\udfff"}],
-    "a half in a part's note": [{"type": "image", "image": "x", "note": "\ud83d"}],
+    "an image that is no base64": [{"type": "image", "image": "not base64!"}],
+    "an image that is half a byte": [{"type": "image", "image": "x"}],
+    "an image that is an address": [{"type": "image", "image": "https://example.org/a.png"}],
+    "an image with its kind before it": [{"type": "image", "image": "data:image/png;base64,aGk="}],
+    "a file of nothing": [{"type": "file", "data": ""}],
+    "a kind that is a number": [{"type": "image", "image": "aGk=", "mimeType": 5}],
+    "a name that is a number": [{"type": "file", "data": "aGk=", "filename": 5}],
+    "a half in a part's note": [{"type": "image", "image": "aGk=", "note": "\ud83d"}],
     "a NUL": "a\x00b",
     "a NUL in a part": [{"type": "text", "text": "\x00"}],
     "a part that is no JSON": [{"type": "text", "text": "hi", "note": object()}],
@@ -164,7 +171,8 @@ async def test_content_that_cannot_be_is_refused(scope: Scope, call: str, conten
 
 async def test_content_that_is_too_large_is_refused_and_the_largest_is_taken(scope: Scope) -> None:
     largest = MAX_CONTENT_BYTES - len("{}")
-    for content in ("x" * (largest + 1), "é" * (largest // 2 + 1), [{"type": "image", "image": "x" * largest}]):
+    image = {"type": "image", "image": "x" * MAX_CONTENT_BYTES}
+    for content in ("x" * (largest + 1), "é" * (largest // 2 + 1), [image]):
         with pytest.raises(ContentTooLarge) as refused:
             await soon(scope.send("s", content))
         assert refused.value.code == "content_too_large"

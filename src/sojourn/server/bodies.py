@@ -31,7 +31,8 @@ def _example(example: dict[str, Any], *, strict: bool = False) -> ConfigDict:
 
 
 #: A text, or parts: {"type": "text", …}, {"type": "image", …}, {"type": "file", …}.
-Said = Annotated[str | list[dict[str, Any]], WithJsonSchema(described.CONTENT)]
+#: Whatever else it may be is refused where it is stored, with a sentence of ours.
+Said = Annotated[Any, WithJsonSchema(described.CONTENT)]
 
 
 class NewSession(BaseModel):

@@ -27,13 +27,22 @@ EVENT_ID: dict[str, Any] = {"type": "string", "pattern": r"^[0-9]{1,18}(\.[0-9]{
 MADE_ID: dict[str, Any] = {"type": "string", "pattern": r"^[!-~]{1,128}$"}
 
 
-def _part(kind: str, needed: str) -> dict[str, Any]:
-    value = {"type": "string", "pattern": r"^[^\x00]*$"} if kind == "text" else {"type": "string"}
-    return {
-        "type": "object",
-        "properties": {"type": {"const": kind}, needed: value},
-        "required": ["type", needed],
-    }
+_BASE64 = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "pattern": r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$",
+}
+
+
+def _part(kind: str, **fields: dict[str, Any]) -> dict[str, Any]:
+    """A part of what is said; its first field must be there."""
+    properties = {"type": {"const": kind}, **fields}
+    return {"type": "object", "properties": properties, "required": list(properties)[:2]}
+
+
+def _file(kind: str, needed: str) -> dict[str, Any]:
+    maybe = {"type": ["string", "null"]}
+    return _part(kind, **{needed: _BASE64}, mimeType=maybe, filename=maybe)
 
 
 CONTENT: dict[str, Any] = {
@@ -43,7 +52,13 @@ CONTENT: dict[str, Any] = {
         {
             "type": "array",
             "minItems": 1,
-            "items": {"anyOf": [_part("text", "text"), _part("image", "image"), _part("file", "data")]},
+            "items": {
+                "anyOf": [
+                    _part("text", text={"type": "string", "pattern": r"^[^\x00]*$"}),
+                    _file("image", "image"),
+                    _file("file", "data"),
+                ]
+            },
         },
     ],
 }

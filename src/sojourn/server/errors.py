@@ -199,7 +199,7 @@ def _allowed(app: FastAPI, scope: Mapping[str, Any]) -> list[str]:
 def _http(status: int, detail: str, headers: Mapping[str, str], scope: Mapping[str, Any]) -> Problem:
     code = _BY_STATUS.get(status, "bad_request" if status < HTTPStatus.INTERNAL_SERVER_ERROR else _INTERNAL)
     sentence = {
-        404: f"there is nothing at {scope['path'][:200]!r}; the paths are in /openapi.json",
+        404: f"there is nothing at {scope['path'][:200]!r}; the paths are in {scope.get('root_path', '')}/openapi.json",
         405: f"{scope['method']} is not possible here; possible: {headers.get('Allow', 'another method')}",
     }.get(status, detail)
     return Problem(code, sentence, {}, headers)
@@ -215,5 +215,7 @@ def _invalid(issues: Sequence[Any]) -> Problem:
 
 
 def _sentence(issue: Mapping[str, Any]) -> str:
+    if issue["type"] == "model_attributes_type" and tuple(issue["loc"]) == ("body",):
+        return "found no JSON object; send one with content-type: application/json"
     text = str(issue["msg"])
     return text[:1].lower() + text[1:]

@@ -133,6 +133,8 @@ async def watch(core: Core, name: Name, after: int | str | None) -> AsyncGenerat
     """Everything behind an event, and then what comes, until the session is deleted or the runtime closes."""
     row = await core.store.get(*name)
     position = Position(row.version) if after is None else Position.parse(after)
+    if position.seq > row.version:
+        position = Position()  # the place is of another session, which had this id before: all here is news
     feed = core.feeds(name)
 
     async def check() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -117,7 +118,26 @@ def _part(index: int, part: object) -> dict[str, Any]:
     needed = {"text": "text", "image": "image", "file": "data"}[str(kind)]
     if not isinstance(part.get(needed), str):
         raise InvalidInput(f"content[{index}].{needed}", part.get(needed), "a string")
+    if kind != "text":
+        _check_file(f"content[{index}]", part, needed)
     return dict(part)
+
+
+def _check_file(place: str, part: Mapping[str, Any], needed: str) -> None:
+    # what cannot be told to a model would stop this turn, and each one after it
+    for name in ("mimeType", "filename"):
+        if not isinstance(part.get(name), str | None):
+            raise InvalidInput(f"{place}.{name}", part[name], "a string")
+    if len(part[needed]) <= MAX_CONTENT_BYTES and not _is_base64(part[needed]):
+        raise InvalidInput(f"{place}.{needed}", part[needed], "base64")
+
+
+def _is_base64(text: str) -> bool:
+    """Whether it is some; line breaks may be in it."""
+    try:
+        return bool(binascii.a2b_base64("".join(text.splitlines()), strict_mode=True))
+    except ValueError:
+        return False
 
 
 def decode_content(body: str, text: str) -> Content:

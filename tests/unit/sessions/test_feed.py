@@ -80,6 +80,18 @@ async def test_a_watch_begins_with_what_comes_next_and_replays_from_a_number(wor
     assert {event.turn for event in await soon(live)} == {2}
 
 
+async def test_a_place_that_the_session_never_had_is_one_of_a_session_that_had_its_id_before(world: World) -> None:
+    runtime = await world.runtime()
+    for text in ("one", "two"):
+        await runtime.send("s", text)
+    place = (await some_of(runtime.watch("s", after=0), lambda event: event.seq == 6))[-1].id
+    await runtime.delete("s")
+    await runtime.send("s", "three")
+    seen = await some_of(runtime.watch("s", after=place), lambda event: event.status is not None)
+    assert kinds(seen) == ["turn_opened", "message", "turn_ended"]
+    assert seen[0].text == "three"
+
+
 async def test_a_client_that_comes_back_at_any_place_sees_everything_once(world: World) -> None:
     teller = Teller()
     runtime = await world.runtime(teller)

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import random
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -122,13 +123,14 @@ async def test_sessions_of_every_kind_can_be_exported(world: World, how: str) ->
 
 
 plain = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)
+base64 = st.binary(min_size=1, max_size=30).map(lambda raw: b64encode(raw).decode())
 parts = st.lists(
     st.one_of(
         st.fixed_dictionaries(
             {"type": st.just("text"), "text": plain}, optional={"note": st.integers() | st.booleans()}
         ),
-        st.fixed_dictionaries({"type": st.just("image"), "image": plain, "mimeType": plain}),
-        st.fixed_dictionaries({"type": st.just("file"), "data": plain, "filename": plain}),
+        st.fixed_dictionaries({"type": st.just("image"), "image": base64, "mimeType": plain}),
+        st.fixed_dictionaries({"type": st.just("file"), "data": base64, "filename": plain}),
     ),
     min_size=1,
     max_size=4,

@@ -27,7 +27,10 @@ async def health() -> PlainTextResponse:
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> JSONResponse:
     """What the server can do. It takes a while to make the first time, so a thread makes it."""
-    return JSONResponse(await asyncio.to_thread(request.app.openapi))
+    found = await asyncio.to_thread(request.app.openapi)
+    if root := request.scope.get("root_path"):
+        found = {**found, "servers": [{"url": root}]}  # mounted in another application, below a path of that one's
+    return JSONResponse(found)
 
 
 @router.get("/ready", response_model=wire.Ready, responses=may_fail(503))
