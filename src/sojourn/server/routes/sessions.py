@@ -6,9 +6,12 @@ import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
+from pydantic import Field, WithJsonSchema
 
+from sojourn.clock import from_ms
 from sojourn.errors import SessionChanged, SessionExists
-from sojourn.server import bodies, shapes, wire
+from sojourn.records import Direction, SessionOrder, SessionStatus
+from sojourn.server import bodies, described, shapes, wire
 from sojourn.server.pieces import LONG, in_pieces
 from sojourn.server.routes.common import SessionId, TurnNumber, may_fail, note
 from sojourn.server.service import Caller
@@ -18,16 +21,36 @@ router = APIRouter(prefix="/api", tags=["sessions"])
 #: How many sessions a page has unless another size is asked for.
 PAGE = 100
 
+#: A time since 1970; the last one is the end of the year 9999.
+Milliseconds = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
+
 
 @router.get("/sessions", response_model=wire.SessionList, response_model_exclude_unset=True, responses=may_fail())
 async def list_sessions(
     caller: Caller,
     query: Annotated[str | None, Query(alias="q", description="words of the title or of a message")] = None,
+    *,
+    status: Annotated[list[SessionStatus] | None, Query(description="they do this, or one of these")] = None,
+    parent: Annotated[
+        str | None,
+        WithJsonSchema(described.SESSION_ID),
+        Query(alias="parentSessionId", description="they were forked from this session"),
+    ] = None,
+    since: Annotated[Milliseconds | None, Query(alias="activeSince", description="active then or later")] = None,
+    before: Annotated[Milliseconds | None, Query(alias="activeBefore", description="not active then or later")] = None,
+    order: Annotated[SessionOrder, Query(description="what they go by")] = SessionOrder.ACTIVITY,
+    direction: Annotated[
+        Direction | None, Query(description="without it the newest or the smallest id comes first")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = PAGE,
-    after: Annotated[str | None, Query(description="the `next` of the page before")] = None,
+    after: Annotated[str | None, Query(description="the `next` of the page before, in the same order")] = None,
 ) -> wire.SessionList | Response:
-    """A page of sessions, newest activity first."""
-    page = await caller.sessions(query=query, limit=limit, after=after)
+    """A page of sessions, newest activity first unless another order is asked for."""
+    page = await caller.sessions(
+        query=query, status=status, parent=parent, active_since=None if since is None else from_ms(since),
+        active_before=None if before is None else from_ms(before), order=order, direction=direction, limit=limit,
+        after=after,
+    )  # fmt: skip
     if len(page.sessions) > LONG:
         return in_pieces("sessions", page.sessions, shapes.session_meta, {"next": page.next})
     return wire.SessionList(sessions=[shapes.session_meta(one) for one in page.sessions], next=page.next)
