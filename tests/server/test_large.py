@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sojourn.abc import Entry
+from sojourn.stores import excerpts
 from sojourn.testing import ScriptedEngine, ScriptedHistory
 from tests.server.kit import SOON, served
 
@@ -47,6 +48,28 @@ async def test_an_imported_session_is_checked_beside_the_loop() -> None:
         assert threading.current_thread() not in engine.threads
         again = (await server.client.get("/api/sessions/t/export")).content
     assert again.splitlines()[1:] == lines.splitlines()[1:]
+
+
+async def test_what_a_search_shows_is_cut_beside_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def noted(text: str, wanted: Sequence[str]) -> excerpts.Excerpt:
+        threads.append(threading.current_thread())
+        assert len(text) <= excerpts.MAX_READ
+        return excerpt(text, wanted)
+
+    excerpt = excerpts.excerpt
+    monkeypatch.setattr(excerpts, "excerpt", noted)
+    async with served(storage=f"sqlite:///{tmp_path / 'sojourn.db'}") as server:
+        long = {"content": "walrus " + "so " * 500_000, "sessionId": "s"}
+        await server.client.post("/api/message-sync", json=long)
+        await server.client.post("/api/sessions", json={"sessionId": "t", "title": "walrus"})
+        for path in ("messages", "sessions"):
+            answer = await server.client.get(f"/api/search/{path}?q=walrus")
+            assert len(answer.json()["results"]) == 2
+            assert len(answer.content) < 10_000
+    assert len(threads) == 4
+    assert threading.current_thread() not in threads
 
 
 async def test_what_a_deleted_session_leaves_is_removed_a_few_rows_at_a_time(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from unicodedata import category
@@ -26,6 +27,9 @@ MAX_MATCHED = 200
 
 #: How much is made plain at once, characters.
 _PIECE = 1_000
+
+#: Some of what is in no word, for a piece to end at.
+_GAP = re.compile(r"[\s.,;:。、\uff0c]")
 
 _CUT = "…"
 
@@ -70,19 +74,13 @@ def _place(text: str, wanted: Sequence[str]) -> tuple[int, int] | None:
     """Where the first of the wanted words stands, up to the last one that follows without another word between."""
     begin = 0
     while begin < len(text):
-        end = _gap(text, begin + _PIECE)
+        gap = _GAP.search(text, begin + _PIECE)
+        end = gap.start() if gap else len(text)
         plain = searchable(text[begin:end])
         if any(word in plain for word in wanted) and (found := _first(text, begin, end, wanted)):
             return found
         begin = end
     return None
-
-
-def _gap(text: str, at: int) -> int:
-    """The first place from here on that is in no word."""
-    while at < len(text) and plain_of(text[at]) != " ":
-        at += 1
-    return min(at, len(text))
 
 
 def _first(text: str, begin: int, end: int, wanted: Sequence[str]) -> tuple[int, int] | None:
