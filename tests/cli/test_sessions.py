@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from sojourn.cli import tables
+from sojourn.cli.times import moment
 from sojourn.records import Session, SessionStatus
 from tests.cli.kit import ids, invoke, printed, sojourn, terminal
 
@@ -55,6 +56,83 @@ def test_a_list_finds_words(home: Path) -> None:
     done = invoke("sessions", "list", "--query", "nowhere")
     assert (done.exit_code, done.stdout) == (0, "")
     assert "no conversation has 'nowhere'" in done.stderr
+
+
+def test_a_list_goes_by_what_was_asked_for(home: Path) -> None:
+    def listed(*options: str) -> list[str]:
+        return ids(printed("sessions", "list", "--json", *options)["sessions"])
+
+    assert invoke("sessions", "rename", "greece-1", "Colours").exit_code == 0
+    assert listed() == ["greece-1", "oslo-0000", "greece-2"]
+    assert listed("--reverse") == listed("--reverse", "--all") == ["greece-2", "oslo-0000", "greece-1"]
+    assert listed("--order", "created") == ["oslo-0000", "greece-2", "greece-1"]
+    assert listed("--order", "created", "--reverse", "--limit", "1") == ["greece-1"]
+    assert listed("--order", "id", "--all") == ["greece-1", "greece-2", "oslo-0000"]
+    assert listed("--order", "id", "--reverse") == ["oslo-0000", "greece-2", "greece-1"]
+
+
+def test_a_list_has_what_was_asked_for(home: Path) -> None:
+    def listed(*options: str) -> list[str]:
+        return ids(printed("sessions", "list", "--json", *options)["sessions"])
+
+    assert invoke("sessions", "fork", "greece-1", "--id", "child").exit_code == 0
+    assert listed("--parent", "greece-1") == listed("--parent", "greece-1", "--all", "--query", "teal") == ["child"]
+    assert listed("--status", "held", "--status", "waiting") == []
+    assert len(listed("--status", "idle", "--status", "held", "--active-since", "2026-01-01")) == 4
+    assert listed("--active-before", "1w") == listed("--active-since", "9999-12-31") == []
+
+
+def test_a_list_of_what_is_not_there_says_so(home: Path) -> None:
+    def told(*options: str) -> str:
+        done = invoke("sessions", "list", *options)
+        assert (done.exit_code, done.stdout) == (0, "")
+        return done.stderr.splitlines()[-1]
+
+    assert told("--status", "held") == "no conversation of those asked for is there"
+    assert told("--status", "held", "--query", "teal") == "no conversation of those asked for has 'teal'"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--status", "busy"], "'busy' is not one of 'idle', 'queued', 'running', 'waiting', 'held'"),
+        (["--order", "title"], "'title' is not one of 'activity', 'created', 'id'"),
+        (["--active-since", "yesterday"], "found 'yesterday', expected how long ago as 90m"),
+        (["--active-before", "99999999999w"], "found '99999999999w', expected"),
+        (["--parent", "a b"], "session id: found 'a b'"),
+        (
+            ["--order", "id", "--after", "YWN0aXZpdHkgZGVzYyAxIDE"],
+            "expected the `next` of a page in this order, id asc",
+        ),
+    ],
+)
+def test_what_cannot_be_listed_is_said(home: Path, options: list[str], sentence: str) -> None:
+    done = invoke("sessions", "list", *options)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert sentence in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_list_of_a_parent_that_is_not_there_is_one_sentence(home: Path) -> None:
+    done = invoke("sessions", "list", "--parent", "nobody")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "no session 'nobody'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("90m", NOW - timedelta(minutes=90)),
+        ("90 min", NOW - timedelta(minutes=90)),
+        ("12h", NOW - timedelta(hours=12)),
+        ("7d", NOW - timedelta(days=7)),
+        ("2w", NOW - timedelta(weeks=2)),
+        ("2026-04-01T10:00Z", datetime(2026, 4, 1, 10, tzinfo=UTC)),
+        ("2026-04-01T10:00+02:00", datetime(2026, 4, 1, 8, tzinfo=UTC)),
+        ("2026-04-01", datetime(2026, 4, 1).astimezone()),
+    ],
+)
+def test_a_time_is_how_long_ago_or_a_date_here(text: str, meant: datetime) -> None:
+    assert moment(text, now=NOW) == meant
 
 
 def test_a_list_says_where_the_next_page_begins(home: Path) -> None:

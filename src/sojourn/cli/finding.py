@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from sojourn.cli.exits import Refusal
 from sojourn.errors import SessionNotFound
@@ -57,11 +58,11 @@ async def beginning(scope: Scope, prefix: str, most: int, *, among: int | None =
     return found
 
 
-async def every(scope: Scope, query: str | None = None) -> AsyncGenerator[Session]:
-    """All sessions (that a query finds), newest activity first, read page by page."""
+async def every(scope: Scope, **wanted: Any) -> AsyncGenerator[Session]:
+    """All sessions that `Scope.sessions` lists where it is asked so, read page by page."""
     after: str | None = None
     while True:
-        page = await scope.sessions(query=query, limit=_PAGE, after=after)
+        page = await scope.sessions(**wanted, limit=_PAGE, after=after)
         for session in page.sessions:
             yield session
         after = page.next

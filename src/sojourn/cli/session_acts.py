@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sojourn.cli import tables
@@ -16,7 +17,7 @@ from sojourn.cli.finding import every, find, find_all
 from sojourn.cli.notes import errors, on_one_line, tell
 from sojourn.cli.place import Opened, Place, file_of, opened, shown_address
 from sojourn.cli.shapes import approval_shape, hit_shape, message_shape, queued_shape, session_shape, turn_shape
-from sojourn.records import Message, Role, Session, TurnStatus
+from sojourn.records import Direction, Message, Role, Session, SessionOrder, SessionStatus, TurnStatus
 from sojourn.sessions.scope import Scope
 
 #: How many lines of a table are drawn at once, so that the first of many come soon.
@@ -31,33 +32,55 @@ class Listing:
     """Which sessions `list` is asked for."""
 
     query: str | None
+    status: Sequence[SessionStatus] | None
+    #: An id, or the beginning of one.
+    parent: str | None
+    active_since: datetime | None
+    active_before: datetime | None
+    order: SessionOrder
+    reverse: bool
     limit: int
     after: str | None
     all: bool
 
+    @property
+    def chosen(self) -> bool:
+        """Whether some are left out, whatever they say."""
+        return any(one is not None for one in (self.status, self.parent, self.active_since, self.active_before))
+
+    async def asked(self, scope: Scope) -> Mapping[str, Any]:
+        """What `Scope.sessions` is asked for them; raises as `find` does."""
+        turned = Direction.DESCENDING if self.order is SessionOrder.ID else Direction.ASCENDING
+        return {
+            "query": self.query, "status": self.status, "active_since": self.active_since,
+            "active_before": self.active_before, "order": self.order, "direction": turned if self.reverse else None,
+            "parent": None if self.parent is None else (await find(scope, self.parent)).id,
+        }  # fmt: skip
+
 
 async def list_sessions(place: Place, wanted: Listing) -> int:
-    """Sessions, newest activity first."""
+    """Sessions, newest activity first or as they are wanted."""
     async with opened(place) as open_:
+        asked = await wanted.asked(open_.scope)
         if wanted.all:
-            return await _list_all(place, open_, wanted.query)
-        page = await open_.scope.sessions(query=wanted.query, limit=wanted.limit, after=wanted.after)
+            return await _list_all(place, open_, asked)
+        page = await open_.scope.sessions(**asked, limit=wanted.limit, after=wanted.after)
     if place.json:
         _print_json({"sessions": [session_shape(session) for session in page.sessions], "next": page.next})
         return OK
     _show_list(page.sessions)
     if not page.sessions:
-        tell(_nothing(open_, wanted.query))
+        tell(_nothing(open_, wanted.query, chosen=wanted.chosen))
     if page.next is not None:
         tell(f"more with --after {page.next}, or all with --all")
     return OK
 
 
-async def _list_all(place: Place, open_: Opened, query: str | None) -> int:
+async def _list_all(place: Place, open_: Opened, asked: Mapping[str, Any]) -> int:
     """Every session, drawn or printed while the next are read."""
     if not place.json:
         pile: list[Session] = []
-        async with aclosing(every(open_.scope, query)) as sessions:
+        async with aclosing(every(open_.scope, **asked)) as sessions:
             async for session in sessions:
                 pile.append(session)
                 if len(pile) == _DRAWN:
@@ -66,7 +89,7 @@ async def _list_all(place: Place, open_: Opened, query: str | None) -> int:
         _show_list(pile)
         return OK
     before = '{"sessions": ['
-    async for session in every(open_.scope, query):
+    async for session in every(open_.scope, **asked):
         sys.stdout.write(before + json.dumps(session_shape(session), ensure_ascii=False))
         before = ",\n"
     sys.stdout.write(("" if before == ",\n" else before) + '], "next": null}\n')
@@ -78,10 +101,13 @@ def _show_list(sessions: Sequence[Session]) -> None:
         tables.show_sessions(tables.output(), sessions, now=tables.right_now())
 
 
-def _nothing(open_: Opened, query: str | None) -> str:
+def _nothing(open_: Opened, query: str | None, *, chosen: bool = False) -> str:
     if not open_.exists:
         return f"no conversations yet: there is no {shown_address(open_.address)}"
-    return "no conversations yet" if query is None else f"no conversation has {on_one_line(query)!r}"
+    said = "" if query is None else f" has {on_one_line(query)!r}"
+    if chosen:
+        return f"no conversation of those asked for{said or ' is there'}"
+    return f"no conversation{said}" if said else "no conversations yet"
 
 
 async def show(place: Place, id: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,8 @@ import typer
 from sojourn.cli.completion import session_ids
 from sojourn.cli.exits import USAGE, Refusal, explain, finish
 from sojourn.cli.place import AgentOption, JsonOption, Place, StorageOption, UserOption
-from sojourn.records import Role
+from sojourn.cli.times import moment
+from sojourn.records import Role, SessionOrder, SessionStatus
 
 app = typer.Typer(no_args_is_help=True, help="List, read, copy, move and delete conversations.")
 
@@ -28,6 +30,27 @@ def list_(
     query: Annotated[
         str | None, typer.Option("--query", "-q", help="Only those with these words in the title or a message.")
     ] = None,
+    status: Annotated[
+        list[SessionStatus] | None,
+        typer.Option(
+            metavar="STATUS", help="Only those that are idle, queued, running, waiting or held; may be repeated."
+        ),
+    ] = None,
+    parent: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Only those forked from this session.", autocompletion=session_ids),
+    ] = None,
+    active_since: Annotated[
+        datetime | None,
+        typer.Option(parser=moment, metavar="TIME", help="Only those active then or later: 7d, 12h, 2026-05-01."),
+    ] = None,
+    active_before: Annotated[
+        datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only those not active then or later.")
+    ] = None,
+    order: Annotated[
+        SessionOrder, typer.Option(help="What they go by: times from the newest, ids from the smallest.")
+    ] = SessionOrder.ACTIVITY,
+    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")] = 20,
     after: Annotated[
         str | None, typer.Option(metavar="NEXT", help="Go on behind an earlier page; it said where.")
@@ -38,13 +61,16 @@ def list_(
     user: UserOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List conversations, the one spoken in last first.
+    """List conversations, the one spoken in last first unless another order is asked for.
 
-    Example: sojourn sessions list --query "invoice"
+    Examples: sojourn sessions list --query "invoice"; sojourn sessions list --status waiting --order created
     """
     from sojourn.cli import session_acts as acts
 
-    wanted = acts.Listing(query=query, limit=limit, after=after, all=all_)
+    wanted = acts.Listing(
+        query=query, status=status or None, parent=parent, active_since=active_since, active_before=active_before,
+        order=order, reverse=reverse, limit=limit, after=after, all=all_,
+    )  # fmt: skip
     finish(acts.list_sessions(Place(agent, storage, user, json), wanted))
 
 
