@@ -143,6 +143,33 @@ async def test_calls_without_a_result_are_open_in_the_fork_too(backend: Backend)
     assert opened.turn == 2
 
 
+async def test_results_that_came_only_in_a_later_turn_are_there_before_the_end(backend: Backend) -> None:
+    store = await backend.node()
+    await talks(store, "one")
+    owner = await opens(store, "two")
+    await owner.write("calls", started=[call(owner, index) for index in range(3)])
+    first = Effect(seq=5, index=2, tool="tool", status=EffectStatus.FINISHED)
+    await owner.write(
+        entry("first", EntryKind.TOOL_RESULT), finished=[first], end=TurnEnd(TurnStatus.CANCELLED, "stopped")
+    )
+    await store.clear_context(ANN, "s", NOW)
+    later = await opens(store, "three")
+    open_fork = await store.fork(ANN, "s", "open", at=6, title=None, now=NOW)
+    done = [Effect(seq=5, index=index, tool="tool", status=EffectStatus.UNKNOWN) for index in (0, 1)]
+    await later.write(entry("late", EntryKind.TOOL_RESULT), entry("too", EntryKind.TOOL_RESULT), finished=done)
+    await later.write("answer", entry("its own", EntryKind.TOOL_RESULT), end=COMPLETED)
+    assert (open_fork.version, len(await store.effects(ANN, "open"))) == (7, 2)
+    for at, version, last in ((7, 9, []), (8, 10, [EntryKind.CONTEXT_CLEARED])):
+        row = await store.fork(ANN, "s", f"at{at}", at=at, title=None, now=NOW)
+        log = await store.entries(ANN, f"at{at}")
+        assert (row.version, row.messages, row.turns) == (version, 7, 2)
+        assert [(e.text, e.turn) for e in log[4:8]] == [("calls", 2), ("first", 2), ("late", 2), ("too", 2)]
+        assert [e.kind for e in log[8:]] == [EntryKind.TURN_ENDED, *last]
+        assert numbers(log) == list(range(1, version + 1))
+        assert await store.effects(ANN, f"at{at}") == []
+    assert (await store.fork(ANN, "s", "whole", at=None, title=None, now=NOW)).version == later.version
+
+
 async def test_a_fork_of_an_empty_session_is_empty(backend: Backend) -> None:
     store = await backend.node()
     await store.create(ANN, "s", title=None, now=NOW)

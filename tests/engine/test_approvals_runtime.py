@@ -95,11 +95,11 @@ async def results(runtime: Runtime, id: str = "s") -> list[tuple[str, str | None
     return [(one.text, one.outcome) for one in await runtime.history(id) if one.role is Role.TOOL]
 
 
-async def is_intact(runtime: Runtime, bank: Bank) -> bool:
+async def is_intact(runtime: Runtime, bank: Bank, id: str = "s") -> bool:
     """Whether the model was sent what storage holds."""
     store = runtime.core.store
     history = new_history(bank.engine())
-    history.extend(await store.entries("local", "s"))
+    history.extend(await store.entries("local", id))
     return plain(bank.model.sent[-1]) == plain(history.messages()[:-1])
 
 
@@ -257,6 +257,24 @@ async def test_a_message_instead_of_a_decision_closes_the_calls_and_is_answered(
     assert await decide_until_over(runtime, turn=2) is TurnStatus.COMPLETED
     assert bank.paid == [1]
     assert await is_intact(runtime, bank)
+
+
+async def test_a_copy_of_a_turn_whose_calls_were_closed_only_later_goes_on(world: World, bank: Bank) -> None:
+    runtime = await world.runtime(bank.engine())
+    await runtime.send("s", "pay twice")
+    end = (await runtime.history("s"))[-1].seq
+    await runtime.send("s", "pay again")  # waits as well; what was asked before is closed in its turn
+    lines = [line async for line in runtime.export("s")]
+    copies = [await runtime.fork("s", at=end), await runtime.fork("s"), await runtime.load(lines, id="copy")]
+    for copy in copies:
+        shown = await results(runtime, copy.id)
+        assert shown == [("saw it", "success"), (UNDECIDED, "interrupted"), (UNDECIDED, "interrupted")]
+        assert copy.message_count == len(shown) + 2
+        turn = (await runtime.send(copy.id, "and now?")).turn
+        for approval in await runtime.approvals(copy.id):
+            await runtime.deny(copy.id, approval.id)
+        await becomes(runtime, TurnStatus.COMPLETED, turn, copy.id)
+        assert await is_intact(runtime, bank, copy.id)
 
 
 async def test_a_waiting_turn_is_cancelled_and_an_approved_tool_is_stopped(world: World, bank: Bank) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from sojourn.abc import CUT_KINDS, MESSAGE_KINDS
@@ -310,8 +311,18 @@ class Session(People):
         spoken = any(kind in MESSAGE_KINDS for kind, _, _ in self.log[at + 1 - self.first : end - self.first])
         return None if spoken else end
 
+    def _copied(self, cut: int, *told: str) -> list[Line]:
+        """The log up to there, with results that came behind it, or that are told only now, before the turn's end."""
+        log, behind = self.log[: cut - self.first + 1], self.log[cut - self.first + 1 :]
+        before = takewhile(lambda line: line[0] is not EntryKind.MESSAGE, behind)
+        results = [text for kind, _, text in before if kind is EntryKind.TOOL_RESULT] or told
+        ends = [place for place, line in enumerate(log) if line[0] is EntryKind.TURN_ENDED]
+        for end in ends[-1:]:
+            log[end:end] = [(EntryKind.TOOL_RESULT, log[end][1], text) for text in results]
+        return log
+
     def forked(self, id: str, cut: int) -> Session:
-        log = self.log[: cut - self.first + 1]
+        log = self._copied(cut)
         title = f"Fork: {(self.title or self.id).removeprefix('Fork: ')}"
         calls = [call for call in self.open_calls if call.seq <= cut]
         count = max((turn for _, turn, _ in log), default=0)
@@ -321,13 +332,8 @@ class Session(People):
         """What `load` makes of an export: calls that the last turn left open are told of before its end."""
         cut = self.cut(None) or 0
         turns = {number: replace(turn) for number, turn in self.turns.items() if turn.status.final}
-        log: list[Line] = self.log[: cut - self.first + 1]
-        copy = self._like(id, self.title, None, log, turns=turns, count=self.count)
-        calls = [call for call in self.open_calls if call.seq <= cut]
-        if calls:
-            end = max(place for place, line in enumerate(log) if line[0] is EntryKind.TURN_ENDED)
-            log[end:end] = [(EntryKind.TOOL_RESULT, log[end][1], call.outcome) for call in calls]
-        return copy
+        log = self._copied(cut, *(call.outcome for call in self.open_calls if call.seq <= cut))
+        return self._like(id, self.title, None, log, turns=turns, count=self.count)
 
 
 def together(texts: Sequence[str]) -> str:

@@ -151,7 +151,9 @@ class SessionStore(ABC):
         """Copy the log up to the end of a finished turn into a new session.
 
         `at` is the number of that turn's last entry or last message; None means the last finished turn. A
-        CONTEXT_CLEARED entry behind a turn is an end as well, so what was cleared is so in the copy. Raises
+        CONTEXT_CLEARED entry behind a turn is an end as well, so what was cleared is so in the copy. Results that calls
+        of the last copied turn got only in a later one (those behind its end, up to the next response) come before its
+        end in the copy. Raises
         SessionNotFound, SessionExists, ForkPointInvalid. Long logs are copied in pieces; the new session shows when it
         is whole.
         """

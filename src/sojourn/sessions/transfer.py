@@ -36,7 +36,8 @@ async def export(core: Core, user: str, id: str) -> AsyncGenerator[str]:
     ended = await store.entries(user, id, before=cut + 1, kinds=_ENDS, limit=1, newest=True)
     end = ended[-1].seq if ended else row.first - 1
     turns = [t for t in await store.turns(user, id) if t.status.final and (t.ended_seq or 0) <= end]
-    last = await _last_entries(core, user, id, ended[-1], effects) if ended else []
+    late = await _late_results(core, user, id, cut)
+    last = await _last_entries(core, row, ended[-1], effects, late) if ended else []
     told = len(last) - len(ended)
     row.version = cut + told
     head = {name: getattr(row, name) for name in _SESSION_FIELDS}
@@ -56,26 +57,39 @@ async def export(core: Core, user: str, id: str) -> AsyncGenerator[str]:
         done = entries[-1].seq
 
 
-async def _last_entries(core: Core, user: str, id: str, end: Entry, effects: Sequence[Effect]) -> Sequence[Entry]:
+async def _late_results(core: Core, user: str, id: str, cut: int) -> Sequence[Entry]:
+    """The results that the last turn's calls got only in the one that runs now."""
+    first = await core.store.entries(user, id, after=cut, kinds=frozenset({EntryKind.MESSAGE}), limit=1)
+    before = first[0].seq if first else None
+    return await core.store.entries(user, id, after=cut, before=before, kinds=frozenset({EntryKind.TOOL_RESULT}))
+
+
+async def _last_entries(
+    core: Core, row: SessionRow, end: Entry, effects: Sequence[Effect], late: Sequence[Entry]
+) -> Sequence[Entry]:
     """The end of the last turn, behind what its owner could not write any more: results of calls that it left open.
 
     The ledger of calls does not travel, and a call without a result would make the session useless where it is loaded.
     """
+    # those that came late were all told in one write
+    results = [replace(one, turn=end.turn) for one in late or await _untold(core, row, end, effects)]
+    return [replace(one, seq=seq) for seq, one in enumerate([*results, end], end.seq)]
+
+
+async def _untold(core: Core, row: SessionRow, end: Entry, effects: Sequence[Effect]) -> Sequence[Entry]:
+    """What the next turn would be told of calls without a result."""
+    name = (row.user, row.id)
     opened = await core.store.entries(
-        user, id, before=end.seq, kinds=frozenset({EntryKind.TURN_OPENED}), limit=1, newest=True
+        *name, before=end.seq, kinds=frozenset({EntryKind.TURN_OPENED}), limit=1, newest=True
     )
     begin = opened[-1].seq if opened else end.seq
     calls = [call for call in effects if call.status in _OPEN and begin <= call.seq < end.seq]
     if not calls:
-        return [end]
+        return []
     history = core.engine.history()
-    history.extend(await core.store.entries(user, id, before=end.seq))
+    history.extend(await core.store.entries(*name, before=end.seq))
     told = [core.engine.unknown(history, call) for call in calls]
-    results = [
-        Entry(seq, EntryKind.TOOL_RESULT, end.turn, step.body, step.text, end.created)
-        for seq, step in enumerate(told, end.seq)
-    ]
-    return [*results, replace(end, seq=end.seq + len(results))]
+    return [Entry(0, EntryKind.TOOL_RESULT, 0, step.body, step.text, end.created) for step in told]
 
 
 async def load(core: Core, user: str, lines: AsyncIterator[object], *, id: str | None) -> SessionRow:

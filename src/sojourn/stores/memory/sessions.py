@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from sojourn.abc import CUT_KINDS, EVERY_SESSION, MESSAGE_KINDS, Entry, SessionRow, TurnRow, Wanted
 from sojourn.errors import ForkPointInvalid, SessionBusy, SessionChanged, SessionExists
@@ -122,10 +123,11 @@ class MemorySessions(MemoryApprovals):
             raise SessionExists(new_id)
         cut = _cut(parent, at)
         child = self._create(user, new_id, title, now)
-        self._write_down(child, [replace(e) for e in parent.log if e.seq <= cut])
+        self._write_down(child, _copied(parent.log, cut))
         child.effects = {place: e for place, e in parent.effects.items() if place[0] <= cut and e.status in OPEN_CALLS}
         row = child.row
-        row.parent, row.version, row.first = id, cut, parent.row.first
+        row.parent, row.first = id, parent.row.first
+        row.version = row.first + len(child.log) - 1
         child.settings, row.revision = parent.settings, parent.row.revision
         row.messages = sum(e.kind in MESSAGE_KINDS for e in child.log)
         row.turns = max((e.turn for e in child.log), default=0)
@@ -166,3 +168,14 @@ def _is_wanted(s: StoredSession, wanted: Wanted) -> bool:
         and (wanted.active_before is None or s.row.active < wanted.active_before)
         and is_found(s, wanted.query)
     )
+
+
+def _copied(log: Sequence[Entry], cut: int) -> list[Entry]:
+    """The log up to `cut`, with results that came behind it before the last turn's end."""
+    kept = [e for e in log if e.seq <= cut]
+    behind = takewhile(lambda e: e.kind is not EntryKind.MESSAGE, log[len(kept) :])
+    late = [e for e in behind if e.kind is EntryKind.TOOL_RESULT]
+    end = max((place for place, e in enumerate(kept) if e.kind is EntryKind.TURN_ENDED), default=None)
+    if end is not None:
+        kept[end:end] = [replace(e, turn=kept[end].turn) for e in late]
+    return [replace(e, seq=seq) for seq, e in enumerate(kept, kept[0].seq if kept else 1)]

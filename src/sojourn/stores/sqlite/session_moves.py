@@ -237,14 +237,32 @@ def copy_piece(connection: apsw.Connection, copy: Copy, after: int) -> int:
 
 def finish_fork(connection: apsw.Connection, copy: Copy, new_id: str, title: str | None, now: int) -> SessionRow:
     """Make the whole copy reachable."""
+    late = _add_late_results(connection, copy)
     messages, turns = one(connection, "copied", copy.child.key)
     connection.execute(SQL["copy_open_effects"], (copy.child.key, copy.source.key, copy.source.first, copy.cut))
     connection.execute(SQL["copy_settings"], (copy.child.key, copy.source.key))
     connection.execute(SQL["copy_revision"], (copy.source.revision, copy.child.key))
     row = copy.child
     row.id, row.title, row.active, row.messages, row.turns = new_id, title, now, messages, turns
-    row.version, row.first = copy.cut, copy.source.first
+    row.version, row.first = copy.cut + late, copy.source.first
     return reveal(connection, row)
+
+
+def _add_late_results(connection: apsw.Connection, copy: Copy) -> int:
+    """Put results that came behind the cut before the last turn's end; returns how many.
+
+    Now and not when the copy was begun: in the same moment in which it is looked which calls are open still.
+    """
+    late: list[Any] = connection.execute(SQL["late_results"], (copy.source.key, copy.cut)).fetchall()
+    end = one(connection, "last_turn_end", copy.child.key) if late else None
+    if end is None:
+        return 0
+    seq, turn = end
+    connection.execute(SQL["move_up"], (len(late), copy.child.key, seq))
+    connection.execute(SQL["moved_up"], (copy.child.key,))
+    for place, (body, text, created) in enumerate(late, seq):
+        log(connection, copy.child, place, Entry(0, EntryKind.TOOL_RESULT, turn, body, text), created)
+    return len(late)
 
 
 def insert_piece(connection: apsw.Connection, child: SessionRow, entries: Sequence[Entry]) -> None:

@@ -150,6 +150,22 @@ WHERE session = ? AND seq > ? AND seq <= ? AND text <> '' AND kind IN ('turn_ope
 INSERT INTO effects SELECT ?, seq, call, tool, digest, status FROM effects
 WHERE session = ? AND status IN ('started', 'intended') AND seq >= ? AND seq <= ?;
 
+-- name: late_results
+-- Results behind the end of a turn belong to it where they come before the next response.
+SELECT body, text, created FROM log
+WHERE session = ?1 AND seq > ?2 AND kind = 'tool_result'
+AND seq < coalesce((SELECT min(seq) FROM log WHERE session = ?1 AND seq > ?2 AND kind = 'message'), 1 << 62) ORDER BY seq;
+
+-- name: last_turn_end
+SELECT seq, turn FROM log WHERE session = ? AND kind = 'turn_ended' ORDER BY seq DESC LIMIT 1;
+
+-- name: move_up
+-- By way of negative numbers, since each number is there once at any moment.
+UPDATE log SET seq = -(seq + ?) WHERE session = ? AND seq >= ?;
+
+-- name: moved_up
+UPDATE log SET seq = -seq WHERE session = ? AND seq < 0;
+
 -- name: copied
 SELECT coalesce(sum(kind IN ('turn_opened', 'message', 'tool_result', 'steered')), 0), coalesce(max(turn), 0)
 FROM log WHERE session = ?;
