@@ -223,6 +223,26 @@ async def test_a_refusal_says_a_sentence_to_people_also_where_a_stream_was_wante
             assert {"code", "message", "scope", "type", "traceId"} <= refused.value.body.keys()
 
 
+async def test_what_was_said_is_found_and_a_cleared_context_leaves_it_there() -> None:
+    async with dexto() as (client, _):
+        await client.ask("POST", "message-sync", {"content": "I like teal", "sessionId": ID})
+        found = await client.ask("GET", "search/messages", q="teal", limit="10", sessionId=ID, role="user")
+        sessions = await client.ask("GET", "search/sessions", q="teal")
+        cleared = await client.ask("POST", f"sessions/{ID}/clear-context")
+        page = await loaded(client, ID)
+    (one,) = found["results"]
+    assert (one["sessionId"], one["message"]["role"], one["messageIndex"]) == (ID, "user", 0)
+    assert one["message"]["content"] == one["context"] == "I like teal"
+    assert one["matchedText"] == "teal"
+    assert (found["total"], found["hasMore"], found["query"]) == (1, False, "teal")
+    (session,) = sessions["results"]
+    assert (session["sessionId"], session["matchCount"]) == (ID, 3)  # a title counts
+    assert session["firstMatch"]["message"]["content"] == "I like teal"
+    assert session["metadata"]["messageCount"] == 2
+    assert cleared == {"status": "context cleared", "sessionId": ID}
+    assert ("user", "I like teal") in page.lines
+
+
 async def test_the_rest_of_what_a_page_asks_for() -> None:
     options = Options(greeting="Hello!", api_key="k")
     async with dexto(options=options, headers={"Authorization": "Bearer k"}) as (client, _):

@@ -90,7 +90,7 @@ async def follow_turn(core: Core, name: Name, ticket: Ticket, after: Position) -
     else:
         end.add_done_callback(lambda _: subscription.finish_stored())
     try:
-        partial = False
+        partial = position.offset > 0
         async for event in _events(core, name, feed, subscription):
             # text that is dropped may be another turn's, which was never shown here
             if event.turn == turn.turn or (partial and event.kind is EventKind.TEXT_DROPPED):

@@ -113,7 +113,7 @@ async def test_a_client_that_comes_back_at_any_place_sees_everything_once(world:
 async def test_text_of_a_dead_attempt_is_dropped(world: World) -> None:
     first_teller, second_teller = Teller(), Teller()
     first = await world.runtime(first_teller)
-    stream = asyncio.create_task(all_of(first.stream("s", "tell me")))
+    stream = asyncio.create_task(all_of(first.stream("s", "tell me", key="k")))
     await until(lambda: first_teller.starts)
     watching = asyncio.create_task(some_of(first.watch("s", after=0), lambda event: event.text.endswith("upon ")))
     await first_teller.tell(2)
@@ -123,13 +123,17 @@ async def test_text_of_a_dead_attempt_is_dropped(world: World) -> None:
     await asyncio.gather(stream, return_exceptions=True)
     second = await world.runtime(second_teller)
     await until(lambda: second_teller.starts)
-    after = asyncio.create_task(some_of(second.watch("s", after=seen[-1].id), lambda event: event.status is not None))
-    await until(lambda: second.core.feeds(("local", "s"))._subscriptions)
-    await settle()
+    _, same = await second.begin("s", "tell me", key="k", after=seen[-1].id)
+    after = [
+        asyncio.create_task(some_of(events, lambda event: event.status is not None))
+        for events in (second.watch("s", after=seen[-1].id), same)
+    ]
+    readers = second.core.feeds(("local", "s"))._subscriptions
+    await until(lambda: [one._wake is not None and not one._wake.done() for one in readers] == [True] * len(after))
     await second_teller.tell(9)
-    events = await soon(after)
-    assert kinds(events) == ["text_dropped", "turn_resumed", "message", "turn_ended"]
-    assert text_of(events) == "".join(second_teller.pieces)
+    for events in await soon(asyncio.gather(*after)):
+        assert kinds(events) == ["text_dropped", "turn_resumed", "message", "turn_ended"]
+        assert text_of(events) == "".join(second_teller.pieces)
 
 
 async def test_a_place_in_text_that_is_long_over_is_dropped_or_completed(world: World) -> None:
