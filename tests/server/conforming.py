@@ -21,7 +21,6 @@ _REJECTING = [400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 422, 429]
 #: What the description cannot say: cursors and places are the server's own, one field's sense depends on another.
 _OPAQUE = {
     "GET /api/sessions": "a cursor",
-    "POST /api/approvals/{approval_id}": "reasons go with a no, arguments with a yes",
     "POST /api/llm/switch": "which models there are depends on the agent",
     "POST /api/sessions/import": "the lines of a whole session",
     "POST /api/sessions/{session_id}/fork": "the end of a finished turn",
@@ -81,9 +80,9 @@ def judge(url: str, *, seed: int, examples: int, strange: Sequence[str] = ("put"
 
 def _config(seed: int, examples: int, strange: Sequence[str]) -> dict[str, Any]:
     opaque = {"positive_data_acceptance": {"expected-statuses": [400, *_ACCEPTING]}}
-    operations: list[dict[str, Any]] = [{"include-name": name, "checks": opaque} for name in _OPAQUE]
     # a session may be called import: its methods are there as well
-    operations[3]["checks"] = {**opaque, "allow_header_conformance": {"enabled": False}}
+    more = {"POST /api/sessions/import": {"allow_header_conformance": {"enabled": False}}}
+    operations = [{"include-name": name, "checks": opaque | more.get(name, {})} for name in _OPAQUE]
     return {
         "seed": seed,
         "request-timeout": 10,

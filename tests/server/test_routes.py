@@ -328,6 +328,8 @@ async def test_questions_are_listed_decided_and_remembered() -> None:
         {"status": "denied", "rememberChoice": True},
         {"status": "approved", "formData": {}},
         {"status": "approved", "unknown": 1},
+        {"status": "denied", "message": "no", "reason": "x" * 2001},
+        {"status": "denied", "message": "\x00"},
         {},
     ],
 )

@@ -16,17 +16,18 @@ from sojourn.server.described import (
     Flag,
     Number,
     Priority,
+    Reason,
     SessionIdText,
     TitleText,
 )
 
 
-def _example(example: dict[str, Any], *, strict: bool = False) -> ConfigDict:
+def _example(example: dict[str, Any], *, strict: bool = False, more: dict[str, Any] | None = None) -> ConfigDict:
     return ConfigDict(
         alias_generator=to_camel,
         populate_by_name=True,
         extra="forbid" if strict else "ignore",
-        json_schema_extra={"example": example},
+        json_schema_extra={"example": example, **(more or {})},
     )
 
 
@@ -108,12 +109,12 @@ class Queued(BaseModel):
 class Decision(BaseModel):
     """What a person decided."""
 
-    model_config = _example({"status": "approved", "rememberChoice": False}, strict=True)
+    model_config = _example({"status": "approved", "rememberChoice": False}, strict=True, more=described.DECISION)
     status: Literal["approved", "denied", "cancelled"]
-    form_data: dict[str, Any] | None = None
+    form_data: Annotated[dict[str, Any] | None, WithJsonSchema({"type": "null"})] = None
     remember_choice: Flag | None = None
-    reason: str | None = None
-    message: str | None = None
+    reason: Reason | None = None
+    message: Reason | None = None
     #: Ours: which session the question is of, changed arguments, for what else the yes holds, who decided.
     session_id: SessionIdText | None = None
     arguments: dict[str, Any] | None = None

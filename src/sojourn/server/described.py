@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Strict, WithJsonSchema
+from pydantic import BeforeValidator, Field, Strict, WithJsonSchema
 
 #: Characters that a text on one line does not have.
 _UNSHOWN = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
@@ -63,6 +63,23 @@ CONTENT: dict[str, Any] = {
     ],
 }
 
+_NOTHING = {"enum": [None, ""]}
+
+#: What belongs to a yes is not sent with a no, nor the other way round.
+DECISION: dict[str, Any] = {
+    "oneOf": [
+        {"properties": {"status": {"const": "approved"}, "reason": _NOTHING, "message": _NOTHING}},
+        {
+            "properties": {
+                "status": {"enum": ["denied", "cancelled"]},
+                "arguments": {"enum": [None, {}]},
+                "remember": {"type": "null"},
+                "rememberChoice": {"enum": [None, False]},
+            }
+        },
+    ]
+}
+
 #: One event of a stream; `data` is a JSON object on one line.
 EVENT: dict[str, Any] = {
     "type": "object",
@@ -80,6 +97,7 @@ SessionIdText = Annotated[str, WithJsonSchema(SESSION_ID)]
 TitleText = Annotated[str, WithJsonSchema(TITLE)]
 Contributing = Annotated[str, WithJsonSchema({**_TEXT, "maxLength": 120_000})]
 ContributorId = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9._-]{1,80}$"})]
+Reason = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]
 By = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"^[ -~]{1,256}$"})]
 Flag = Annotated[bool, Strict()]
 Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
