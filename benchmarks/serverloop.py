@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import Mapping
@@ -19,12 +20,16 @@ from sojourn.server.running import listen, make_server
 
 MESSAGES = 2000
 
+#: A large message, in characters.
+LARGE = 7_000_000
+
 #: Asked by a process of its own, so that only the server is on the loop: a method, an address, a file to send.
 _ASK = """
 import sys, urllib.request
 method, url, path = sys.argv[1:4]
 data = open(path, "rb").read() if path else None
-headers = {"content-type": "application/x-ndjson"} if path else {}
+kind = "application/json" if path.endswith(".json") else "application/x-ndjson"
+headers = {"content-type": kind} if path else {}
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 with opener.open(urllib.request.Request(url, data=data, headers=headers, method=method)) as answer:
     size = sum(len(piece) for piece in iter(lambda: answer.read(65536), b""))
@@ -53,6 +58,8 @@ ACTIONS = {
     "import": ("POST", "/api/sessions/import?sessionId=copy-of-long"),
     "events": ("", "/api/sessions/long/events"),
     "list": ("GET", "/api/sessions?limit=1000"),
+    "message": ("POST", "/api/message"),
+    "description": ("GET", "/openapi.json"),
     "search": ("GET", "/api/sessions?limit=1000&q=order"),
 }
 
@@ -66,6 +73,9 @@ async def run(params: Mapping[str, Any], directory: Path) -> Figures:
     figures: Figures = {}
     async with running(path, watched) as (runtime, _):
         export = directory / "long.jsonl"
+        message = directory / "message.json"
+        said = (" ".join(talk.said) * (LARGE // 20_000))[:LARGE]
+        message.write_text(json.dumps({"content": said, "sessionId": "large"}, ensure_ascii=False), encoding="utf-8")
         export.write_text("".join([line async for line in runtime.export("long")]), encoding="utf-8")
         last = (await runtime.history("long"))[-1].seq + 1
         with listen("127.0.0.1", 0) as listening:
@@ -74,7 +84,7 @@ async def run(params: Mapping[str, Any], directory: Path) -> Figures:
             serving = asyncio.create_task(server.run_until_told([listening], started.set))
             await started.wait()
             for name, (method, where) in ACTIONS.items():
-                sent = str(export) if method == "POST" else ""
+                sent = {"import": str(export), "message": str(message)}.get(name, "")
                 command = [_ASK, method, url + where, sent] if method else [_FOLLOW, url + where, str(last)]
                 held, used, took = [], [], []
                 for _ in range(params["times"]):
@@ -84,7 +94,7 @@ async def run(params: Mapping[str, Any], directory: Path) -> Figures:
                     held.append(heart.longest)
                     used.append(heart.longest_cpu)
                     took.append(time.perf_counter() - began)
-                    if method == "POST":
+                    if name == "import":
                         await runtime.delete("copy-of-long")
                 figures[f"{name}_ms"] = percentile(held, 50) * 1000
                 figures[f"{name}_worst_ms"] = max(held) * 1000

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import json
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sojourn.abc import Entry
-from sojourn.stores import excerpts
-from sojourn.testing import ScriptedEngine, ScriptedHistory
+from sojourn import Sojourn
+from sojourn.abc import Entry, Run, RunFinished, Step, TextDelta
+from sojourn.records import EventKind
+from sojourn.server.pieces import lines_in_pieces
+from sojourn.server.service import Options
+from sojourn.sessions import desk
+from sojourn.stores import common, excerpts
+from sojourn.testing import ScriptedEngine, ScriptedHistory, answer, say
+from tests.cli.kit import environment
 from tests.server.kit import SOON, served
+
+
+async def quiet(run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+    """Says little to whatever it is told."""
+    async for step in answer("fine"):
+        yield step
 
 
 class Noting(ScriptedEngine):
@@ -108,3 +123,117 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE) == (128, hard))
 """
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+async def test_what_is_said_at_length_is_checked_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    beside: list[bool] = []
+    check = desk.check_said
+
+    def noting(*arguments: Any, **more: Any) -> desk.Said:
+        beside.append(threading.current_thread() is not threading.main_thread())
+        return check(*arguments, **more)
+
+    monkeypatch.setattr(desk, "check_said", noting)
+    image = {"type": "image", "image": "QUFB" * 100_000}
+    parts = [{"type": "text", "text": f"{number}"} for number in range(1000)]
+    async with served(quiet) as server:
+        for content in ("short", "é" * 300_000, [image], parts, parts[:3]):
+            made = await server.client.post("/api/message-sync", json={"content": content, "sessionId": "s"})
+            assert made.status_code == 200, made.text
+        told = (await server.client.get("/api/sessions/s/history")).json()["history"]
+    assert beside == [False, True, True, True, False]
+    assert [one["content"] for one in told[::2]] == ["short", "é" * 300_000, [image], parts, parts[:3]]
+
+
+def test_a_long_text_is_made_searchable_like_a_short_one() -> None:
+    letters = "Ab é ß ﬁ 中, ñ Ⅷ x̂ "
+    long = letters * 5000
+    assert common.searchable(long) == common.searchable(letters) * 5000
+
+
+async def test_a_history_of_few_large_messages_comes_in_pieces() -> None:
+    async with served(quiet) as server:
+        for number in range(3):
+            await server.client.post("/api/message-sync", json={"content": f"{number}" * 200_000, "sessionId": "s"})
+        async with server.client.stream("GET", "/api/sessions/s/history") as response:
+            assert "content-length" not in response.headers
+            whole = json.loads(await response.aread())
+    assert [len(one["content"]) for one in whole["history"]] == [200_000, 4, 200_000, 4, 200_000, 4]
+
+
+async def test_large_lines_are_sent_one_by_one_and_short_ones_together() -> None:
+    async def lines() -> AsyncGenerator[str]:
+        for size in (10, 10, 100_000, 100_000, 10):
+            yield "x" * size
+
+    assert [len(piece) async for piece in lines_in_pieces(lines())] == [100_020, 100_000, 10]
+
+
+async def test_only_what_says_something_may_be_very_large() -> None:
+    async with served(quiet, options=Options(max_body=3000, max_other_body=1000)) as server:
+        body = {"content": "x" * 2000, "sessionId": "s"}
+        assert (await server.client.post("/api/message-sync", json=body)).status_code == 200
+        assert (await server.client.post("/api/steer/s", json={"content": "x" * 2000})).status_code == 201
+        refused = await server.client.put("/api/sessions/s/state", json={"state": {"x": "y" * 2000}})
+        assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
+        assert refused.json()["context"] == {"limit": 1000}
+
+
+async def test_an_engine_that_never_waits_lets_others_run() -> None:
+    async def eager(run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+        for _ in range(20_000):
+            yield TextDelta("x")
+        yield say("x" * 20_000, final=True)
+        yield RunFinished("x" * 20_000, None, "stop")
+
+    beats = 0
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            await asyncio.sleep(0)
+
+    async with Sojourn(ScriptedEngine(eager), storage="memory:") as runtime:
+        beating = asyncio.create_task(beat())
+        async for event in runtime.stream("s", "go"):
+            if event.kind is EventKind.TURN_OPENED:
+                beats = 0
+        beating.cancel()
+    assert beats >= 100
+
+
+async def test_the_first_request_finds_the_routes_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+    signature = inspect.signature
+
+    def noting(*arguments: Any, **more: Any) -> inspect.Signature:
+        nonlocal looked
+        looked += 1
+        return signature(*arguments, **more)
+
+    async with served(quiet) as server:
+        monkeypatch.setattr(inspect, "signature", noting)
+        made = await server.client.post("/api/sessions", json={"sessionId": "s"})
+    assert made.status_code == 201
+    assert looked <= 2
+
+
+def test_a_process_that_serves_lets_its_collector_pass_over_what_is_loaded(tmp_path: Path) -> None:
+    code = """
+import gc, sys
+from sojourn.cli.app import main
+freeze = gc.freeze
+gc.freeze = lambda: (freeze(), print("passed over", gc.get_freeze_count() > 10_000, flush=True))
+main()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "serve", "--port", "0"], cwd=tmp_path, env=environment(tmp_path), text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "passed over True\n"
+    finally:
+        process.kill()
+        process.communicate()

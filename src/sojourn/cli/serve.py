@@ -62,10 +62,11 @@ async def serve(wanted: Wanted) -> int:
 async def _run(
     runtime: Sojourn, listening: socket.socket, wanted: Wanted, *, key: str | None, local_only: bool
 ) -> None:
-    from sojourn.server.running import allow_files, make_server
+    from sojourn.server.running import allow_files, make_server, pass_over_loaded
 
     allow_files()
     server = make_server(runtime.asgi(api_key=key, local_only=local_only), runtime)
+    pass_over_loaded()
     host = f"[{wanted.host}]" if ":" in wanted.host else wanted.host
     url = f"http://{host}:{listening.getsockname()[1]}"
     where = shown_address(address_of(runtime.configuration, wanted.storage))

@@ -54,8 +54,15 @@ def make_app(runtime: Runtime, *, options: Options | None = None) -> FastAPI:
         expose_headers=_EXPOSED,
     )
     app.add_middleware(RequestLog)
+    _prepare(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def _prepare(app: FastAPI) -> None:
+    """Let the framework work out now what it otherwise does with the first request, while nobody waits for anything."""
+    for route in app.router.routes:
+        route.matches({"type": "http", "method": "GET", "path": "/-", "root_path": "", "headers": []})
 
 
 @asynccontextmanager

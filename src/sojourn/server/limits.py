@@ -10,6 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sojourn.server.errors import Problem, response_of
 from sojourn.server.service import Options
 
+#: Where what is sent may be large: content, arguments that a person changed, exported sessions.
+_LARGE = ("/api/message", "/api/steer/", "/api/follow-up/", "/api/approvals/", "/api/sessions/import")
+
 
 class Limits:
     """Refuses headers and a body that are too large, before they are read, and a body that stops coming."""
@@ -26,8 +29,11 @@ class Limits:
             sentence = f"the headers have more than {self._options.max_headers:,} bytes, as many as are taken"
             await response_of(Problem("headers_too_large", sentence, {}, {}), scope)(scope, receive, send)
             return
-        if _announced(scope) > self._options.max_body:
-            problem = Problem("body_too_large", self._too_large(), {"limit": self._options.max_body}, {})
+        most = self._options.max_body
+        if not scope["path"].startswith(_LARGE):
+            most = min(most, self._options.max_other_body)
+        if _announced(scope) > most:
+            problem = Problem("body_too_large", _too_large(most), {"limit": most}, {})
             await response_of(problem, scope)(scope, receive, send)
             return
         size, more = 0, True
@@ -39,8 +45,8 @@ class Limits:
             message = await self._soon(receive)
             size += len(message.get("body", b""))
             more = message.get("more_body", False)
-            if size > self._options.max_body:
-                raise HTTPException(413, self._too_large())
+            if size > most:
+                raise HTTPException(413, _too_large(most))
             return message
 
         await self._app(scope, limited, send)
@@ -53,8 +59,9 @@ class Limits:
             seconds = f"{self._options.body_timeout:g}"
             raise HTTPException(408, f"nothing of the body came for {seconds} s") from None
 
-    def _too_large(self) -> str:
-        return f"the body has more than {self._options.max_body:,} bytes, as many as are taken; send less at once"
+
+def _too_large(most: int) -> str:
+    return f"the body has more than {most:,} bytes, as many as are taken; send less at once"
 
 
 def _announced(scope: Scope) -> int:

@@ -23,8 +23,10 @@ class Options:
     api_key: str | None = None
     #: Whether requests are answered only under a name of this machine itself, such as localhost.
     local_only: bool = False
-    #: The largest body of a request, bytes.
+    #: The largest body of a request that says something, decides or imports, bytes.
     max_body: int = 10 * 1024 * 1024
+    #: The largest body of any other, bytes.
+    max_other_body: int = 1024 * 1024
     #: The largest headers, bytes.
     max_headers: int = 32 * 1024
     #: How long a request's body may stop coming, seconds.

@@ -142,6 +142,12 @@ def message(found: Message) -> wire.HistoryMessage:
     )
 
 
+def size(found: Message) -> int:
+    """About how many characters a message has."""
+    values = (value for part in found.parts for value in part.values())
+    return len(found.text) + sum(len(value) for value in values if isinstance(value, str))
+
+
 def succeeded(found: Message) -> bool:
     """Whether a tool did what it was called for."""
     return found.outcome in {None, "success"}

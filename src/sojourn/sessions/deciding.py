@@ -23,7 +23,7 @@ from sojourn.records import (
 )
 from sojourn.sessions import approvals, settings
 from sojourn.sessions.checks import printable, whole_number
-from sojourn.sessions.desk import Said, check_said
+from sojourn.sessions.desk import Said, check_said_beside
 from sojourn.sessions.residency import Name
 from sojourn.sessions.state import encoded
 from sojourn.sessions.views import approval_of, remembered_of
@@ -187,7 +187,7 @@ class Deciding:
 
     async def _put(self, id: str, content: Content, kind: InputKind, *, create: bool) -> QueuedInput:
         name = self._name(id)
-        said = replace(check_said(content, None, BusyPolicy.QUEUE, create=create), kind=kind)
+        said = replace(await check_said_beside(content, None, BusyPolicy.QUEUE, create=create), kind=kind)
         accepted = await self._leave(name, said)
         alone = accepted.session.current is None and (kind is InputKind.STEER or accepted.session.queued == 1)
         kind = InputKind.MESSAGE if alone else kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -24,6 +24,9 @@ logger = logging.getLogger("sojourn.desk")
 
 #: The longest idempotency key, characters.
 MAX_KEY = 255
+
+#: A text with more characters, or more parts, are looked at beside the event loop.
+LARGE, MANY = 256 * 1024, 500
 
 #: How many entries of a history are parsed before others get a turn.
 LOAD_PIECE = 200
@@ -49,6 +52,22 @@ def check_said(content: Content, key: str | None, busy: BusyPolicy | str, *, cre
     policy = one_of("busy", busy, BusyPolicy)
     kind = InputKind.STEER if policy is BusyPolicy.STEER else InputKind.MESSAGE
     return Said(body, text, key, create, policy is BusyPolicy.REJECT, kind)
+
+
+async def check_said_beside(content: Content, key: str | None, busy: BusyPolicy | str, *, create: bool) -> Said:
+    """As `check_said`; what is large is checked and encoded beside the event loop."""
+    if _is_large(content):
+        return await asyncio.to_thread(check_said, content, key, busy, create=create)
+    return check_said(content, key, busy, create=create)
+
+
+def _is_large(content: Content) -> bool:
+    if isinstance(content, str):
+        return len(content) > LARGE
+    if not isinstance(content, list | tuple):
+        return False
+    texts = (value for part in content if isinstance(part, Mapping) for value in part.values())
+    return len(content) > MANY or any(isinstance(value, str) and len(value) > LARGE for value in texts)
 
 
 class Desk:

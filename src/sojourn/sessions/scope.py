@@ -35,7 +35,7 @@ from sojourn.records import (
 from sojourn.sessions import current, following, searching, transfer
 from sojourn.sessions.checks import whole_number
 from sojourn.sessions.deciding import MAX_NUMBER, Deciding, limit_of
-from sojourn.sessions.desk import Said, check_said
+from sojourn.sessions.desk import Said, check_said_beside
 from sojourn.sessions.handle import SessionHandle
 from sojourn.sessions.listing import wanted_of
 from sojourn.sessions.live import Ticket
@@ -375,7 +375,8 @@ class Scope(Deciding):
     ) -> tuple[Name, Said]:
         """What is said to whom, checked; with busy="interrupt" what runs there has been cancelled."""
         policy = self._runtime.settings.busy if busy is None else busy
-        said, name = check_said(content, key, policy, create=create), self._name(id)
+        name = self._name(id)
+        said = await check_said_beside(content, key, policy, create=create)
         if policy == BusyPolicy.INTERRUPT:
             with suppress(SessionNotFound):
                 row = await self._runtime.core.store.get(*name)

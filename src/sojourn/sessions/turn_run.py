@@ -53,6 +53,9 @@ from sojourn.sessions.views import approval_of, session_of, usage_json
 
 logger = logging.getLogger("sojourn.turns")
 
+#: After so many pieces of text others have a turn.
+_PIECES = 200
+
 #: A failure's reason is cut behind this many characters.
 MAX_REASON = 2000
 
@@ -178,6 +181,8 @@ class TurnRun(TurnWriter):
                 if isinstance(step, TextDelta):
                     self._written.append(step.text)
                     self._feed.write(step.text)
+                    if not len(self._written) % _PIECES:
+                        await asyncio.sleep(0)  # an engine that never waits would let nobody else run
                 elif isinstance(step, Asking):
                     if self._steers and await self._tell():
                         return Again.AGAIN

@@ -27,6 +27,9 @@ MAX_COUNTED = 10_000
 #: A message's place among those of its session is told where no more entries than this are before it.
 MAX_INDEXED = 1_000
 
+#: So many characters are made searchable at once.
+_AT_ONCE = 32 * 1024
+
 #: A session's place in a list: the values of its row that the list goes by.
 Place: TypeAlias = tuple[Any, ...]
 
@@ -60,7 +63,10 @@ def words(text: str) -> list[str]:
 
 def searchable(text: str) -> str:
     """What a store indexes of a text, so that every store finds the same words in it."""
-    return text.translate(_PLAIN)
+    if len(text) <= _AT_ONCE:
+        return text.translate(_PLAIN)
+    # the interpreter lets no other thread run while a piece is translated, and the event loop is another thread
+    return "".join(text[at : at + _AT_ONCE].translate(_PLAIN) for at in range(0, len(text), _AT_ONCE))
 
 
 def plain_of(letter: str) -> str:

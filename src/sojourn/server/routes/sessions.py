@@ -12,7 +12,7 @@ from sojourn.clock import from_ms
 from sojourn.errors import SessionChanged, SessionExists
 from sojourn.records import Direction, SessionOrder, SessionStatus
 from sojourn.server import bodies, described, shapes, wire
-from sojourn.server.pieces import LONG, in_pieces
+from sojourn.server.pieces import in_pieces, is_long
 from sojourn.server.routes.common import SessionId, TurnNumber, may_fail, note
 from sojourn.server.service import Caller
 
@@ -51,7 +51,7 @@ async def list_sessions(
         active_before=None if before is None else from_ms(before), order=order, direction=direction, limit=limit,
         after=after,
     )  # fmt: skip
-    if len(page.sessions) > LONG:
+    if is_long(page.sessions):
         return in_pieces("sessions", page.sessions, shapes.session_meta, {"next": page.next})
     return wire.SessionList(sessions=[shapes.session_meta(one) for one in page.sessions], next=page.next)
 
@@ -138,7 +138,7 @@ async def get_history(
     messages = await caller.history(session_id, before=before, limit=limit)
     busy = shapes.is_busy(session)
     more = {"before": messages[0].seq} if limit is not None and len(messages) == limit else {}
-    if len(messages) > LONG:
+    if is_long(messages, map(shapes.size, messages)):
         return in_pieces("history", messages, shapes.message, {"isBusy": busy, **more})
     return wire.History(history=[shapes.message(one) for one in messages], is_busy=busy, **more)
 
@@ -227,7 +227,7 @@ async def put_state(session_id: SessionId, body: bodies.State, caller: Caller) -
 async def get_turns(session_id: SessionId, caller: Caller) -> wire.TurnList | Response:
     """The session's turns, oldest first."""
     turns = await caller.turns(session_id)
-    if len(turns) > LONG:
+    if is_long(turns):
         return in_pieces("turns", turns, shapes.turn)
     return wire.TurnList(turns=[shapes.turn(one) for one in turns])
 
