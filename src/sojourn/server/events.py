@@ -29,8 +29,9 @@ class Translator:
         self._session, self._named = session, named
         #: What was sent of the answer that is being written; None where the reader came back amid it.
         self._shown: list[str] | None = [] if written is None else None
-        #: How far its reader came with it then.
+        #: How much of it the reader has, if that is of the try that is still written: told where more of it comes.
         self._written = written or 0
+        self._goes_on = False
         #: An answer whose end is not known yet, which says how it ended.
         self._answer: Event | None = None
         self._begun: datetime | None = None
@@ -85,15 +86,15 @@ class Translator:
     def _text(self, event: Event) -> list[Sent]:
         if self._shown is not None:
             self._shown.append(event.text)
-        self._written = int(event.id.rpartition(".")[2])
+        self._written, self._goes_on = int(event.id.rpartition(".")[2]), True
         return [self.sent("llm:chunk", chunkType="text", content=event.text)]
 
     def _rest(self, event: Event) -> list[Sent]:
         """What of an answer's text was never sent as pieces: whoever puts pieces together gets the whole of it."""
         shown, self._shown = self._shown, []
         text = event.message.text if event.message is not None else event.text
-        if shown is None and self._written != len(text):
-            # how much of it the reader has cannot be known: the place counts void pieces too
+        if shown is None and not (self._goes_on and self._written == len(text)):
+            # it may have been written anew since: what the reader has of it may be of another text
             return [*self._dropped(event), self.sent("llm:chunk", chunkType="text", content=text)]
         if shown is None or not text.startswith(before := "".join(shown)) or text == before:
             return []

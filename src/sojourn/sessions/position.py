@@ -29,16 +29,20 @@ class Position:
         return cls(*map(int, str(event_id).split(".")))
 
 
+#: What each try behind the first adds to the attempt of its text's places, more than a turn has attempts.
+TRY = 1_000_000
+
+
 class Text:
     """The text of the step that is being written; void once something durable follows, or the model is asked again."""
 
-    __slots__ = ("attempt", "length", "pieces", "shown", "start", "told", "tries", "turn", "why")
+    __slots__ = ("attempt", "length", "pieces", "shown", "told", "tries", "turn", "why")
 
     def __init__(self, turn: int, attempt: int) -> None:
         self.turn, self.attempt = turn, attempt
         self.pieces: list[str] = []
-        #: Offsets of the text: its end, its beginning behind all that is void, how far watchers are told of it.
-        self.length = self.start = self.told = 0
+        #: How long it is, and how far watchers are told of it.
+        self.length = self.told = 0
         #: How often the model was asked again, and why the last time.
         self.tries, self.why = 0, ""
         #: The piece that was made last: those who are as far get the same one.
@@ -56,14 +60,13 @@ class Text:
         if found is None or found.id != place or len(found.text) != end - start:
             if len(self.pieces) > 1:
                 self.pieces = ["".join(self.pieces)]
-            text = self.pieces[0][start - self.start : end - self.start]
+            text = self.pieces[0][start:end]
             found = self.shown = Event(kind=EventKind.TEXT, id=place, seq=seq, turn=self.turn, text=text)
         return found
 
     def again(self, why: str) -> Text:
-        """The text that is written next instead; offsets go on, so that a place in void text is known as one."""
-        text = Text(self.turn, self.attempt)
-        text.start = text.length = text.told = self.length
+        """The text that is written next instead: of another attempt, so that a place in void text is known as one."""
+        text = Text(self.turn, self.attempt + TRY)
         text.tries, text.why = self.tries + 1, why
         return text
 
@@ -78,4 +81,4 @@ class Flush:
     @property
     def size(self) -> int:
         """How many characters it holds."""
-        return self.text.length - self.text.start
+        return self.text.length

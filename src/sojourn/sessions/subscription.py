@@ -169,11 +169,11 @@ class Subscription:
     def _news(self, text: Text, end: int) -> list[Event]:
         """What of the step that is being written was not shown yet, up to an offset."""
         news: list[Event] = []
-        offset = self._position.offset if self._position.attempt == text.attempt else 0
-        if offset > text.start:
-            self._tries = text.tries  # who has seen text of this try needs no word of it
-        elif offset > 0:
-            news.append(self._dropped())
+        if self._position.offset > 0:
+            if self._position.attempt == text.attempt:
+                self._tries = text.tries  # who has seen text of this try needs no word of it
+            else:
+                news.append(self._dropped())
         if text.tries > self._tries:
             self._tries = text.tries
             news.append(self._retried(text))
@@ -190,7 +190,7 @@ class Subscription:
         return Event(kind=EventKind.TEXT_DROPPED, id=str(self._position.seq), seq=self._position.seq)
 
     def _piece(self, text: Text, end: int) -> Event | None:
-        start = max(text.start, self._position.offset if self._position.attempt == text.attempt else 0)
+        start = self._position.offset if self._position.attempt == text.attempt else 0
         if start >= end:
             return None
         self._position = Position(self._position.seq, text.attempt, end)
