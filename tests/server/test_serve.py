@@ -9,6 +9,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -21,6 +22,7 @@ from starlette.routing import Mount
 
 from sojourn import Sojourn
 from sojourn.errors import RuntimeClosed
+from sojourn.server.running import FORCED_EXIT
 from sojourn.server.service import Options
 from sojourn.testing import ScriptedEngine
 from tests.cli.kit import COMMAND, environment
@@ -191,6 +193,77 @@ async def test_what_does_not_end_in_time_is_handed_over_and_goes_on_with_the_nex
         found = await until(response, lambda block: block.name == "run:complete")
     assert found[-1].data["status"] == "completed"
     assert [block.data["content"] for block in found if block.name == "llm:response"] == ["one two"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once_and_the_turn_goes_on_with_the_next_server(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a model that never answers
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        llm = {"provider": "openai-compatible", "model": "silent", "apiKey": "none", "baseURL": address}
+        agent = {
+            "systemPrompt": "You are silent.", "llm": llm, "sojourn": {"closeWait": 120_000},
+            "storage": {"database": {"type": "sqlite", "path": "chat.db"}},
+        }  # fmt: skip
+        (tmp_path / "agent.yml").write_text(json.dumps(agent), encoding="utf-8")
+        with serving(tmp_path, "agent.yml") as server:
+            body = {"content": "hello", "sessionId": "s"}
+            httpx.post(f"{server.url}/api/message", json=body, timeout=SOON, trust_env=False)
+            with silent.accept()[0] as asked:
+                assert asked.recv(1), "the model is asked"
+                server.process.send_signal(number)
+                while ready(server):
+                    pass
+                assert server.process.poll() is None, "the turn has its time"
+                code, errors = server.end(number)
+        assert code == 0, errors
+        with serving(tmp_path, "agent.yml") as server, silent.accept()[0] as asked:
+            assert asked.recv(1), "the turn goes on"
+
+
+def test_what_nothing_else_ends_ends_with_the_process_behind_a_second_signal(tmp_path: Path) -> None:
+    code = """
+import asyncio, time
+from sojourn import Sojourn
+from sojourn.server.running import listen, make_server
+from sojourn.testing import ScriptedEngine
+
+async def stuck(run, history):
+    print("stuck", flush=True)
+    await asyncio.to_thread(time.sleep, 600)
+    yield None
+
+async def main():
+    async with Sojourn(ScriptedEngine(stuck), storage="memory:") as runtime:
+        await runtime.submit("s", "hello")
+        with listen("127.0.0.1", 0) as listening:
+            server = make_server(runtime.asgi(), runtime)
+            await server.run_until_told([listening], lambda: print("started", flush=True))
+
+asyncio.run(main())
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        assert {process.stdout.readline(), process.stdout.readline()} == {"stuck\n", "started\n"}
+        for number in (signal.SIGINT, signal.SIGTERM):  # two of the same would be one to the system
+            process.send_signal(number)
+        process.communicate(timeout=30)
+        assert process.returncode == FORCED_EXIT
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ready(server: Process) -> bool:
+    """Whether it takes anything new."""
+    try:
+        return httpx.get(f"{server.url}/ready", timeout=SOON, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 async def test_the_application_is_mounted_in_another_one_with_the_runtimes_lifespan() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
 import resource
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -21,6 +23,9 @@ MAX_HEADERS = 32 * 1024
 
 #: How long streams have to send their ends once the runtime has closed, seconds.
 LAST_WORDS = 2.0
+
+#: How long a process has that was told twice to end, seconds, and its exit code where it takes longer.
+FORCED, FORCED_EXIT = 2.0, 1
 
 #: How long a connection may be idle, seconds: longer than clients keep one, or it would be closed under their feet.
 KEEP_ALIVE = 75
@@ -75,15 +80,20 @@ class Server(uvicorn.Server):
         self._cutting: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
-        """End, from any thread or signal; a second time at once."""
+        """End, from any thread or signal; a second time at once, however long turns would have had."""
         if self.should_exit:
             self.force_exit = True
         self.should_exit = True
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._close)
+            self._loop.call_soon_threadsafe(self._hurry if self.force_exit else self._close)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came. It is not raised again afterwards, as uvicorn would: an orderly end is no failure."""
+        if self.should_exit and not self.force_exit:
+            # what neither cancelling nor closing ends, a tool in a thread say, ends with the process
+            last = threading.Timer(FORCED, os._exit, (FORCED_EXIT,))
+            last.daemon = True
+            last.start()
         self.stop()
 
     async def run_until_told(self, sockets: list[socket.socket], started: Callable[[], None]) -> None:
@@ -97,6 +107,10 @@ class Server(uvicorn.Server):
             if self._closing is not None and self._cutting is not None:
                 await self._closing
                 self._cutting.cancel()
+            if self.force_exit:
+                self._abort()
+                if self.server_state.tasks:
+                    await asyncio.wait(self.server_state.tasks, timeout=FORCED / 2)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
@@ -113,6 +127,13 @@ class Server(uvicorn.Server):
         """Cut the connections of readers that do not read, so that they do not hold up the end."""
         await asyncio.wait([closing])
         await asyncio.sleep(LAST_WORDS)
+        self._abort()
+
+    def _hurry(self) -> None:
+        self._close()
+        self._runtime.hurry()
+
+    def _abort(self) -> None:
         for connection in list(self.server_state.connections):
             if (transport := getattr(connection, "transport", None)) is not None:
                 transport.abort()
