@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from sojourn import Sojourn
 from sojourn.abc import Entry, Run, Step
 from sojourn.records import Event
 from sojourn.server.events import Translator
+from sojourn.server.running import Stalls
+from sojourn.server.service import Options
 from sojourn.server.sse import AHEAD, EventStream, Sent
 from sojourn.server.streams import session_stream
 from sojourn.server.translations import Translations
@@ -216,3 +219,53 @@ async def test_for_one_that_does_not_read_little_is_read_however_much_there_is(k
     assert max(read) <= once
     # what is sent, what is ready behind it, and what was read behind that
     assert held <= READERS * 3 * once < READERS * whole / 3
+
+
+async def test_a_connection_that_takes_nothing_is_cut_and_its_reader_may_come_back() -> None:
+    options = Options(stall=0.3)
+    async with served(large, options=options, close_wait=timedelta(0)) as server, asyncio.timeout(3 * SOON):
+        for number in range(40):
+            await server.runtime.send("s", f"message {number}")
+        _, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]), limit=1024)
+        writer.write(b"GET /api/sessions/s/events HTTP/1.1\r\nhost: localhost\r\nlast-event-id: 0\r\n\r\n")
+        await writer.drain()
+        while not server.server.server_state.tasks:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        while server.server.server_state.tasks:  # noqa: ASYNC110 - it ends though nobody reads and nobody closes
+            await asyncio.sleep(0.005)
+        assert not server.server.server_state.connections
+        writer.transport.abort()
+        whole = await watch(server, 40)
+    assert whole[-1].name == "run:complete"
+
+
+class Connection:
+    """What a server knows of one."""
+
+    def __init__(self, waiting: int, *, paused: bool = True) -> None:
+        self.waiting, self.write_paused = waiting, paused
+
+    @property
+    def flow(self) -> Connection:
+        return self
+
+    @property
+    def transport(self) -> Connection:
+        return self
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+
+def test_a_slow_connection_is_no_stalled_one() -> None:
+    stalls = Stalls(60)
+    slow, stalled, fine = Connection(10**6), Connection(10**6), Connection(100, paused=False)
+    for second in range(60):
+        assert stalls.look([slow, stalled, fine], second) == []
+        slow.waiting -= 1
+    assert stalls.look([slow, stalled, fine], 60) == [stalled]
+    stalled.write_paused = False
+    assert stalls.look([slow, stalled, fine], 61) == []
+    stalled.write_paused = True
+    assert stalls.look([slow, stalled, fine], 100) == []
+    assert stalls.look([stalled, fine], 160) == [stalled]

@@ -9,9 +9,11 @@ import os
 import resource
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -29,6 +31,9 @@ FORCED, FORCED_EXIT = 2.0, 1
 
 #: How long a connection may be idle, seconds: longer than clients keep one, or it would be closed under their feet.
 KEEP_ALIVE = 75
+
+#: After how many tenths of a second connections are looked at that take nothing.
+LOOK_EVERY = 5
 
 #: How many files are allowed to be open; systems often start with 1,024.
 MAX_FILES = 65_536
@@ -69,11 +74,32 @@ def pass_over_loaded() -> None:
     gc.freeze()
 
 
+class Stalls:
+    """Which connections take nothing of what waits to be sent, and since when."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        #: By connection: how much waited when it last took something, bytes, and when that was.
+        self._waiting: dict[Any, tuple[int, float]] = {}
+
+    def look(self, connections: Iterable[Any], now: float) -> list[Any]:
+        """Those that have taken nothing for too long, though as much waits as may."""
+        waiting: dict[Any, tuple[int, float]] = {}
+        for connection in connections:
+            if getattr(getattr(connection, "flow", None), "write_paused", False):
+                size = connection.transport.get_write_buffer_size()
+                known = self._waiting.get(connection)
+                waiting[connection] = (size, now) if known is None or size < known[0] else known
+        self._waiting = waiting
+        return [connection for connection, (_, since) in waiting.items() if now - since >= self._limit]
+
+
 class Server(uvicorn.Server):
     """Closes the runtime as soon as it is told to end: nothing new is taken, and streams end when their turns do."""
 
-    def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
+    def __init__(self, config: uvicorn.Config, runtime: Runtime, *, stall: float) -> None:
         super().__init__(config)
+        self._stalls = Stalls(stall)
         self._runtime = runtime
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -118,6 +144,13 @@ class Server(uvicorn.Server):
         if self.started:
             self._started()
 
+    async def on_tick(self, counter: int) -> bool:
+        """See uvicorn: ten times a second."""
+        if counter % LOOK_EVERY == 0:
+            for connection in self._stalls.look(self.server_state.connections, time.monotonic()):
+                connection.transport.abort()
+        return await super().on_tick(counter)
+
     def _close(self) -> None:
         if self._closing is None:
             self._closing = asyncio.create_task(self._runtime.close(), name="sojourn-close")
@@ -155,4 +188,4 @@ def make_server(app: FastAPI, runtime: Runtime) -> Server:
         h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_graceful_shutdown=math.ceil(runtime.settings.close_wait.total_seconds() + LAST_WORDS) + 2,
     )
-    return Server(config, runtime)
+    return Server(config, runtime, stall=app.state.service.options.stall)

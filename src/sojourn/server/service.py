@@ -33,6 +33,8 @@ class Options:
     body_timeout: float = 30.0
     #: How often a silent stream says that it is alive, seconds.
     heartbeat: float = 15.0
+    #: How long a reader may take nothing of what is ready for it, seconds; then its connection is cut.
+    stall: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
