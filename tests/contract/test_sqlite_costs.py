@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 import apsw
 import pytest
 
+from sojourn.abc import Hits
+from sojourn.stores.sqlite import searching
 from sojourn.stores.sqlite.rows import SQL
 from sojourn.stores.sqlite.schema import connect, migrate
 from sojourn.stores.sqlite.store import SqliteStore
@@ -125,6 +129,26 @@ async def test_a_search_in_one_session_looks_at_what_was_said_while_it_was_spoke
         assert await search_steps(store, limit=1) > alone * 10
 
 
+async def test_a_search_that_takes_long_holds_up_no_other_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def waits(*_: Any, **__: Any) -> Hits:
+        begun.set()
+        assert over.wait(10)
+        return Hits([], 0, exact=True, next=None)
+
+    monkeypatch.setattr(searching, "messages", waits)
+    async with opened(tmp_path) as store, asyncio.timeout(10):
+        await talks(store, "walrus")
+        searches = [asyncio.ensure_future(store.search(ANN, "walrus")) for _ in range(5)]
+        while not begun.is_set():
+            await store.get(ANN, "s")
+        assert (await store.get(ANN, "s")).id == "s"
+        assert len(await store.entries(ANN, "s")) == 3
+        over.set()
+        assert [hits.total for hits in await asyncio.gather(*searches)] == [0] * 5
+
+
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[SqliteStore]:
     store = SqliteStore(str(folder / "chat.db"), synchronous="OFF", readers=1)
@@ -134,7 +158,7 @@ async def opened(folder: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def search_steps(store: SqliteStore, **how: Any) -> int:
-    await store.search(ANN, "walrus zebra")  # the reader is there
-    steps = Steps(store._reading[0])
+    await store.search(ANN, "walrus zebra")  # the searcher is there
+    steps = Steps(store._reading[-1])
     await store.search(ANN, "walrus", **how)
     return steps.count

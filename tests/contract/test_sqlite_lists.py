@@ -101,15 +101,17 @@ async def filled(path: Path, size: int) -> SqliteStore:
 async def page_steps(store: SqliteStore, size: int) -> dict[Wanted, int]:
     """What SQLite does for the first page of each list, and for one from the middle of all sessions."""
     middle = await store.get(ANN, f"s{size // 2:06d}")
-    (connection,) = store._reading
+    await store.page(ANN, Wanted(query="walrus"))  # the searcher has a connection of its own
+    connections = store._reading
+    assert len(connections) == 2
     found = {}
     for order, direction in SORTS:
         for some in SOME:
             wanted = replace(some, order=order, direction=direction)
-            steps = Steps(connection)
+            steps = [Steps(connection) for connection in connections]
             await store.page(ANN, wanted)
             await store.page(ANN, wanted, after=encode_cursor(middle, wanted))
-            found[wanted] = steps.count
+            found[wanted] = sum(one.count for one in steps)
     return found
 
 

@@ -15,6 +15,7 @@ from sojourn.server import bodies, described, shapes, wire
 from sojourn.server.pieces import in_pieces, is_long
 from sojourn.server.routes.common import SessionId, TurnNumber, may_fail, note
 from sojourn.server.service import Caller
+from sojourn.sessions.searching import MAX_QUERY
 
 router = APIRouter(prefix="/api", tags=["sessions"])
 
@@ -28,7 +29,9 @@ Milliseconds = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
 @router.get("/sessions", response_model=wire.SessionList, response_model_exclude_unset=True, responses=may_fail())
 async def list_sessions(
     caller: Caller,
-    query: Annotated[str | None, Query(alias="q", description="words of the title or of a message")] = None,
+    query: Annotated[
+        str | None, Query(alias="q", max_length=MAX_QUERY, description="words of the title or of a message")
+    ] = None,
     *,
     status: Annotated[list[SessionStatus] | None, Query(description="they do this, or one of these")] = None,
     parent: Annotated[

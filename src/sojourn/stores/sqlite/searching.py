@@ -27,7 +27,7 @@ _WIDEST = 4
 
 
 @dataclass(slots=True)
-class Wanted:
+class Sought:
     """What is searched for: plain words, in all of a user's sessions or one."""
 
     user: str
@@ -41,7 +41,7 @@ def match(user: str, wanted: Sequence[str]) -> str:
     return " AND ".join(f'"{word}"' for word in (owner_term(user), *wanted)) + "*"
 
 
-def messages(connection: apsw.Connection, wanted: Wanted, *, limit: int, top: int, offset: int) -> Hits:
+def messages(connection: apsw.Connection, wanted: Sought, *, limit: int, top: int, offset: int) -> Hits:
     """See SessionStore.search; `top` is the number that all found are below."""
     key, first, last = _span(connection, wanted)
     if not wanted.words or not wanted.roles & EVERYBODY or last is None:
@@ -68,7 +68,7 @@ def messages(connection: apsw.Connection, wanted: Wanted, *, limit: int, top: in
     )
 
 
-def sessions(connection: apsw.Connection, wanted: Wanted, *, limit: int, offset: int) -> SessionHits:
+def sessions(connection: apsw.Connection, wanted: Sought, *, limit: int, offset: int) -> SessionHits:
     """See SessionStore.search_sessions."""
     if not wanted.words:
         return SessionHits([], 0, exact=True)
@@ -91,7 +91,7 @@ def sessions(connection: apsw.Connection, wanted: Wanted, *, limit: int, offset:
     return SessionHits(hits, total, exact=max(in_messages, in_titles) <= MAX_COUNTED)
 
 
-def _span(connection: apsw.Connection, wanted: Wanted) -> tuple[int | None, int, int | None]:
+def _span(connection: apsw.Connection, wanted: Sought) -> tuple[int | None, int, int | None]:
     """The session's key, and the numbers between which its entries are; of all sessions without one."""
     if wanted.id is None:
         return None, 1, (1 << 62) - 1

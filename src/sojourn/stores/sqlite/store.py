@@ -67,6 +67,8 @@ class SqliteStore(SessionStore):
         self._writing: apsw.Connection | None = None
         self._pulse: apsw.Connection | None = None
         self._readers: ThreadPoolExecutor | None = None
+        #: One thread of their own: the beginning of a word that everybody uses takes long, and others want to read.
+        self._searchers: ThreadPoolExecutor | None = None
         self._reader_count = readers
         self._local = threading.local()
         self._reading: list[apsw.Connection] = []
@@ -80,6 +82,7 @@ class SqliteStore(SessionStore):
         if self._writing is None:
             raise RuntimeClosed
         self._readers = ThreadPoolExecutor(self._reader_count, thread_name_prefix="sojourn-reader")
+        self._searchers = ThreadPoolExecutor(1, thread_name_prefix="sojourn-searcher")
         self._writer = Writer(self._writing, self._path)
         return self._node.number
 
@@ -117,11 +120,13 @@ class SqliteStore(SessionStore):
         self._locks.release(tidy=False)
 
     async def _stop(self) -> None:
-        writer, readers, self._writer, self._readers = self._writer, self._readers, None, None
-        if writer is None or readers is None:
+        writer, pools = self._writer, [pool for pool in (self._readers, self._searchers) if pool is not None]
+        self._writer = self._readers = self._searchers = None
+        if writer is None:
             return
         await writer.close()
-        await asyncio.get_running_loop().run_in_executor(None, readers.shutdown)
+        for pool in pools:
+            await asyncio.get_running_loop().run_in_executor(None, pool.shutdown)
         self._disconnect()
 
     def _disconnect(self) -> None:
@@ -144,10 +149,11 @@ class SqliteStore(SessionStore):
             raise RuntimeClosed
         return await self._writer.do(operation)
 
-    async def _read(self, operation: Operation[T]) -> T:
-        if self._readers is None:
+    async def _read(self, operation: Operation[T], *, search: bool = False) -> T:
+        pool = self._searchers if search else self._readers
+        if pool is None:
             raise RuntimeClosed
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._snapshot, operation)
+        return await asyncio.get_running_loop().run_in_executor(pool, self._snapshot, operation)
 
     def _snapshot(self, operation: Callable[[apsw.Connection], T]) -> T:
         """Run a read on this thread's connection, all of it as of one moment."""
@@ -180,7 +186,7 @@ class SqliteStore(SessionStore):
         asked = pages.statement(user, wanted, last, limit + 1)
         if asked is None:
             return [], None
-        found = await self._read(lambda connection: connection.execute(*asked).fetchall())
+        found = await self._read(lambda connection: connection.execute(*asked).fetchall(), search="match" in asked[1])
         page = [rows.session(row) for row in found[:limit]]
         return page, encode_cursor(page[-1], wanted) if len(found) > limit else None
 
@@ -195,15 +201,17 @@ class SqliteStore(SessionStore):
         after: str | None = None,
         offset: int = 0,
     ) -> Hits:
-        wanted = searching.Wanted(user, words(query), id, searching.EVERYBODY if roles is None else roles)
+        wanted = searching.Sought(user, words(query), id, searching.EVERYBODY if roles is None else roles)
         top = decode_place(after) if after is not None else _TOP
         return await self._read(
-            lambda connection: searching.messages(connection, wanted, limit=limit, top=top, offset=offset)
+            lambda connection: searching.messages(connection, wanted, limit=limit, top=top, offset=offset), search=True
         )
 
     async def search_sessions(self, user: str, query: str, *, limit: int = 20, offset: int = 0) -> SessionHits:
-        wanted = searching.Wanted(user, words(query))
-        return await self._read(lambda connection: searching.sessions(connection, wanted, limit=limit, offset=offset))
+        wanted = searching.Sought(user, words(query))
+        return await self._read(
+            lambda connection: searching.sessions(connection, wanted, limit=limit, offset=offset), search=True
+        )
 
     async def count(self) -> int:
         return int(await self._read(lambda connection: one(connection, "count")[0]))
