@@ -35,6 +35,20 @@ def fill(path: Path, template: str, count: int) -> None:
     connection.close()
 
 
+def fill_waiting(path: Path, template: str, count: int) -> None:
+    """Copy the session's row alone, as if so many more waited for a person: for lists, which read nothing else."""
+    connection = connect(str(path), synchronous="OFF")
+    with connection:
+        copies = f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
+        named = {
+            "key": "(SELECT max(key) FROM sessions) + i", "id": "'waiting-' || printf('%06d', i)",
+            "status": "'waiting'", "active": "active - i * 7919 % 1000",
+        }  # fmt: skip
+        _copy(connection, copies, "sessions", f"id = '{template}'", named)
+        connection.execute("UPDATE counters SET value = value + ? WHERE name = 'sessions'", (count,))
+    connection.close()
+
+
 def filled_id(number: str) -> str:
     """SQL for the id of a copy."""
     return f"'copy-' || printf('%06d', {number})"

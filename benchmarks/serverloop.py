@@ -58,6 +58,7 @@ ACTIONS = {
     "import": ("POST", "/api/sessions/import?sessionId=copy-of-long"),
     "events": ("", "/api/sessions/long/events"),
     "list": ("GET", "/api/sessions?limit=1000"),
+    "list chosen": ("GET", "/api/sessions?limit=1000&status=idle&order=created&direction=asc"),
     "message": ("POST", "/api/message"),
     "description": ("GET", "/openapi.json"),
     "search": ("GET", "/api/sessions?limit=1000&q=order"),

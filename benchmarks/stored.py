@@ -8,12 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.filling import ALIKE, fill
+from benchmarks.filling import ALIKE, fill, fill_waiting
 from benchmarks.harness import Case, Figures, Results, Row, median, percentile, ratio, ratio_text
 from benchmarks.workload import Talk, running, scripted
 from sojourn.sessions.runtime import Runtime
 
 FEW, MANY = 100, 100_000
+
+#: How many sessions wait for a person, among few and among many.
+WAITING = 50
 
 #: No figure is worth more than this, seconds.
 _ENOUGH = 2.0
@@ -34,6 +37,7 @@ async def run(params: Mapping[str, Any], directory: Path) -> Figures:
     async with running(path, scripted(talk)) as (runtime, _):
         await runtime.send("template", talk.next()[0])
     fill(path, "template", params["stored"])
+    fill_waiting(path, "template", WAITING)
     async with running(path, scripted(talk)) as (runtime, _):
         return await _measured(runtime, talk, count, params["stored"])
 
@@ -42,10 +46,13 @@ async def _measured(runtime: Runtime, talk: Talk, count: int, stored: int) -> Fi
     async def create(number: int) -> None:
         await runtime.create(f"new-{number}")
 
-    async def page(_: int) -> None:
-        found = await runtime.sessions(limit=20)
-        if len(found.sessions) != 20:
-            raise AssertionError(len(found.sessions))
+    def page(**wanted: Any) -> Callable[[int], Awaitable[None]]:
+        async def one(_: int) -> None:
+            found = await runtime.sessions(**wanted, limit=20)
+            if len(found.sessions) != 20:
+                raise AssertionError(len(found.sessions))
+
+        return one
 
     async def send(number: int) -> None:
         await runtime.send(f"sent-{number}", talk.next()[0])
@@ -58,8 +65,14 @@ async def _measured(runtime: Runtime, talk: Talk, count: int, stored: int) -> Fi
     async def old(number: int) -> None:
         await runtime.send(f"copy-{1 + number * 37 % stored:06d}", talk.next()[0])
 
+    middle = (await runtime.sessions(order="created", limit=min(stored // 2, 1000))).next
+    actions = {
+        "page": page(), "waiting": page(status="waiting"), "waiting_created": page(status="waiting", order="created"),
+        "idle": page(status="idle", order="id"), "middle": page(order="created", after=middle), "create": create,
+        "send": send, "old": old, "search": search,
+    }  # fmt: skip
     figures: Figures = {}
-    for name, action in (("page", page), ("create", create), ("send", send), ("old", old), ("search", search)):
+    for name, action in actions.items():
         await _each(action, range(-20, -1) if name in {"create", "send"} else range(20))
         figures[f"{name}_ms"] = percentile(await _each(action, range(20, 20 + count)), 50) * 1000
     began = time.perf_counter()
@@ -83,9 +96,17 @@ async def _each(action: Callable[[int], Awaitable[object]], numbers: Sequence[in
 
 def rows(results: Results) -> Sequence[Row]:
     told = {
-        "page": "newest 20", "create": "create", "send": "send to a new session", "old": "send to a stored session",
-        "search": "search of a rare word", "common": "search of a word that all have",
-    }  # fmt: skip
+        "page": "newest 20",
+        "waiting": "20 of those that wait",
+        "waiting_created": "the same by creation",
+        "idle": "20 idle ones by id",
+        "middle": "20 from amid all by creation",
+        "create": "create",
+        "send": "send to a new session",
+        "old": "send to a stored session",
+        "search": "search of a rare word",
+        "common": "search of a word that all have",
+    }
     found = []
     for name, what in told.items():
         against = ratio(results, "many", "few", f"{name}_ms")
