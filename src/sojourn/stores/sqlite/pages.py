@@ -58,8 +58,7 @@ def _ways(wanted: Wanted, *, searched: bool) -> Sequence[str]:
     if wanted.parent is not None:
         return ["forks"]
     if SessionStatus.IDLE not in wanted.status:
-        at_rest = sorted(wanted.status - _IN_WORK)
-        return [*at_rest, "in_work"] if wanted.status & _IN_WORK or not at_rest else at_rest
+        return [*sorted(wanted.status - _IN_WORK), *(["in_work"] if wanted.status & _IN_WORK else [])]
     if wanted.active_since is not None or wanted.active_before is not None:
         return ["activity"]
     return [wanted.order]
