@@ -208,6 +208,61 @@ async def test_headers_that_are_too_large_are_refused() -> None:
     refused(answer, 431, "headers_too_large")
 
 
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"HELO example.org\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "bad_request"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "bad_request"),
+        (b"GET /health HTTP/1.1\r\nhost: localhost\r\nx-large: " + b"x" * 40_000, 431, "headers_too_large"),
+        (b"GET /health HTTP/1.1\r\nhost: localhost\r\nx-slow: ", 408, "request_timeout"),
+    ],
+    ids=["no HTTP", "no header", "no host", "TLS", "endless", "unfinished"],
+)
+async def test_what_is_no_request_is_answered_in_the_shape_of_all_errors(sent: bytes, status: int, code: str) -> None:
+    async with served(options=Options(body_timeout=0.2)) as server:
+        answer = await _said(server, sent)
+    head, _, body = answer.partition("\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ")
+    check(json.loads(body), ERROR)
+    assert json.loads(body)["code"] == code
+
+
+async def test_who_says_nothing_is_not_waited_for_and_who_has_spoken_may_pause() -> None:
+    async with served(options=Options(body_timeout=0.2)) as server:
+        silent, busy = await asyncio.gather(_said(server, b""), server.client.get("/health"))
+        assert (silent, busy.status_code) == ("", 200)
+        (connection,) = server.server.server_state.connections
+        assert not connection.is_in_head
+        assert (await server.client.get("/health")).status_code == 200
+        assert [*server.server.server_state.connections] == [connection]
+
+
+async def test_a_second_head_that_does_not_end_is_given_up_as_well() -> None:
+    async with served(options=Options(body_timeout=0.2)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        writer.write(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\nOK")).startswith(b"HTTP/1.1 200 ")
+        writer.write(b"GET /health HTT")
+        async with asyncio.timeout(SOON):
+            answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"request_timeout"' in answer
+
+
+async def test_a_body_that_becomes_malformed_amid_an_answer_ends_the_connection() -> None:
+    async with served() as server:
+        head = "POST /api/message-stream HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        body = '{"content": "hi", "sessionId": "s"}'
+        chunk = f"transfer-encoding: chunked\r\n\r\n{len(body):x}\r\n{body}\r\n"
+        answer = await _said(server, (head + chunk + "not a size\r\n").encode())
+        assert (await server.client.get("/health")).status_code == 200
+    assert answer.startswith("HTTP/1.1 400 ")
+
+
 async def test_with_a_key_everything_but_the_signs_of_life_needs_it() -> None:
     async with served(options=Options(api_key=KEY)) as server:
         for path in ("/health", "/ready", "/openapi.json"):
@@ -268,11 +323,16 @@ async def test_a_request_is_logged_with_ids_and_without_a_word_of_it(caplog: pyt
 
 async def _raw(server: Served, *head: str, body: str = "") -> str:
     """An answer to a request that no client library would send."""
+    lines = [head[0], "host: 127.0.0.1", "connection: close", *head[1:]]
+    return await _said(server, ("\r\n".join(lines) + "\r\n\r\n" + body).encode())
+
+
+async def _said(server: Served, sent: bytes) -> str:
+    """All that is answered to these bytes, until the server closes."""
     port = int(server.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        lines = [head[0], "host: 127.0.0.1", "connection: close", *head[1:]]
-        writer.write(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
+        writer.write(sent)
         async with asyncio.timeout(SOON):
             return (await reader.read()).decode()
     finally:

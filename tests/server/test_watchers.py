@@ -14,8 +14,8 @@ from starlette.types import Message
 from sojourn import Sojourn
 from sojourn.abc import Entry, Run, Step
 from sojourn.records import Event
+from sojourn.server.connections import Stalls
 from sojourn.server.events import Translator
-from sojourn.server.running import Stalls
 from sojourn.server.service import Options
 from sojourn.server.sse import AHEAD, EventStream, Sent
 from sojourn.server.streams import session_stream

@@ -10,14 +10,15 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
+from sojourn.server.connections import Connection, Heads, Stalls
+from sojourn.server.service import Options
 from sojourn.sessions.runtime import Runtime
 
 #: The largest head of a request, bytes.
@@ -32,7 +33,7 @@ FORCED, FORCED_EXIT = 2.0, 1
 #: How long a connection may be idle, seconds: longer than clients keep one, or it would be closed under their feet.
 KEEP_ALIVE = 75
 
-#: After how many tenths of a second connections are looked at that take nothing.
+#: After how many tenths of a second connections are looked at that take nothing, or say nothing.
 LOOK_EVERY = 5
 
 #: How many files are allowed to be open; systems often start with 1,024.
@@ -74,32 +75,12 @@ def pass_over_loaded() -> None:
     gc.freeze()
 
 
-class Stalls:
-    """Which connections take nothing of what waits to be sent, and since when."""
-
-    def __init__(self, limit: float) -> None:
-        self._limit = limit
-        #: By connection: how much waited when it last took something, bytes, and when that was.
-        self._waiting: dict[Any, tuple[int, float]] = {}
-
-    def look(self, connections: Iterable[Any], now: float) -> list[Any]:
-        """Those that have taken nothing for too long, though as much waits as may."""
-        waiting: dict[Any, tuple[int, float]] = {}
-        for connection in connections:
-            if getattr(getattr(connection, "flow", None), "write_paused", False):
-                size = connection.transport.get_write_buffer_size()
-                known = self._waiting.get(connection)
-                waiting[connection] = (size, now) if known is None or size < known[0] else known
-        self._waiting = waiting
-        return [connection for connection, (_, since) in waiting.items() if now - since >= self._limit]
-
-
 class Server(uvicorn.Server):
     """Closes the runtime as soon as it is told to end: nothing new is taken, and streams end when their turns do."""
 
-    def __init__(self, config: uvicorn.Config, runtime: Runtime, *, stall: float) -> None:
+    def __init__(self, config: uvicorn.Config, runtime: Runtime, options: Options) -> None:
         super().__init__(config)
-        self._stalls = Stalls(stall)
+        self._stalls, self._heads = Stalls(options.stall), Heads(options.body_timeout)
         self._runtime = runtime
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -147,8 +128,11 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """See uvicorn: ten times a second."""
         if counter % LOOK_EVERY == 0:
-            for connection in self._stalls.look(self.server_state.connections, time.monotonic()):
+            connections, now = self.server_state.connections, time.monotonic()
+            for connection in self._stalls.look(connections, now):
                 connection.transport.abort()
+            for connection in self._heads.look(connections, now):
+                connection.give_up()
         return await super().on_tick(counter)
 
     def _close(self) -> None:
@@ -178,7 +162,7 @@ def make_server(app: FastAPI, runtime: Runtime) -> Server:
         app,
         lifespan="off",
         loop="asyncio",
-        http="h11",
+        http=Connection,
         ws="none",
         log_config=None,
         log_level="warning",
@@ -188,4 +172,4 @@ def make_server(app: FastAPI, runtime: Runtime) -> Server:
         h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_graceful_shutdown=math.ceil(runtime.settings.close_wait.total_seconds() + LAST_WORDS) + 2,
     )
-    return Server(config, runtime, stall=app.state.service.options.stall)
+    return Server(config, runtime, app.state.service.options)

@@ -29,7 +29,7 @@ class Options:
     max_other_body: int = 1024 * 1024
     #: The largest headers, bytes.
     max_headers: int = 32 * 1024
-    #: How long a request's body may stop coming, seconds.
+    #: How long a request's head may take, and its body may stop coming, seconds.
     body_timeout: float = 30.0
     #: How often a silent stream says that it is alive, seconds.
     heartbeat: float = 15.0
