@@ -38,7 +38,7 @@ def ignore_keys(patch: pytest.MonkeyPatch) -> None:
         said = check(*args, **options)
         return Said(said.body, said.text, None, said.create, said.reject)
 
-    patch.setattr("sojourn.sessions.scope.check_said", careless)
+    patch.setattr(desk, "check_said", careless)
 
 
 def lose_the_line_in_a_crash(patch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from sojourn import errors as ours
 from sojourn.errors import SojournError
+from sojourn.server.connections import Connection
 from sojourn.server.errors import KINDS
 from sojourn.server.service import Options
 from tests.server.kit import SOON, Served, served
@@ -234,6 +235,7 @@ async def test_who_says_nothing_is_not_waited_for_and_who_has_spoken_may_pause()
         silent, busy = await asyncio.gather(_said(server, b""), server.client.get("/health"))
         assert (silent, busy.status_code) == ("", 200)
         (connection,) = server.server.server_state.connections
+        assert isinstance(connection, Connection)
         assert not connection.is_in_head
         assert (await server.client.get("/health")).status_code == 200
         assert [*server.server.server_state.connections] == [connection]
