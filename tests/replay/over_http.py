@@ -44,7 +44,9 @@ class OverHttp(Replay):
                 talks = asyncio.gather(*(self._converse(number, found, places) for number, found in recorded.items()))
                 looking = asyncio.create_task(self._look())
                 for left in range(kills, 0, -1):
-                    await self._after_replies(random.randint(1, max(1, len(recorded) // (kills * 2))), talks)
+                    # long enough that no turn sees three servers die, which would fail it
+                    pause = random.randint(max(1, len(recorded) // 4), max(1, len(recorded) // 2))
+                    await self._after_replies(pause, talks)
                     assert not talks.done(), f"{left} kills too late"
                     await server.kill()
                     self.kills += 1
