@@ -16,7 +16,7 @@ from benchmarks.harness import Figures, percentile
 from benchmarks.loop import Heart
 from benchmarks.workload import Talk, running
 from sojourn.server.app import make_app
-from sojourn.server.running import listen, make_server
+from sojourn.server.running import listen, make_server, pass_over_loaded
 
 MESSAGES = 2000
 
@@ -84,6 +84,7 @@ async def run(params: Mapping[str, Any], directory: Path) -> Figures:
             server, started = make_server(make_app(runtime), runtime), asyncio.Event()
             serving = asyncio.create_task(server.run_until_told([listening], started.set))
             await started.wait()
+            pass_over_loaded()  # as the command does
             for name, (method, where) in ACTIONS.items():
                 sent = {"import": str(export), "message": str(message)}.get(name, "")
                 command = [_ASK, method, url + where, sent] if method else [_FOLLOW, url + where, str(last)]
