@@ -291,7 +291,10 @@ async def test_without_a_key_web_pages_of_elsewhere_change_nothing() -> None:
     async with served(options=Options(local_only=True)) as server:
         post = server.client.post
         refused(await post("/api/sessions", headers={"Origin": "https://example.org"}), 403, "origin_not_allowed")
-        refused(await post("/api/sessions", headers={"Host": "example.org"}), 403, "host_not_allowed")
+        for host in ("example.org", "127.0.0.1.example.org", "10.0.0.1:8700", "[fe80::1]", "["):
+            refused(await post("/api/sessions", headers={"Host": host}), 403, "host_not_allowed")
+        for host in ("localhost", "127.0.0.1:8700", "127.0.0.2:8700", "[::1]:8700"):
+            assert (await server.client.get("/api/sessions", headers={"Host": host})).status_code == 200
         here = await post("/api/sessions", headers={"Origin": "http://localhost:3000"})
         preflight = await server.client.options(
             "/api/sessions", headers={"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}

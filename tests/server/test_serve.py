@@ -280,6 +280,8 @@ async def test_the_application_is_mounted_in_another_one_with_the_runtimes_lifes
         headers = {"Authorization": f"Bearer {KEY}"}
         answer = await client.post("/agent/api/message-sync", json={"content": "hi", "sessionId": "s"}, headers=headers)
         assert answer.json()["response"] == "you said: hi"
+        long = {"content": "x" * 2_000_000, "sessionId": "s"}  # as much as where it is not mounted
+        assert (await client.post("/agent/api/message", json=long, headers=headers)).status_code == 202
         nothing = await client.get("/agent/nothing", headers=headers)
         assert "the paths are in /agent/openapi.json" in nothing.json()["message"]
     with pytest.raises(RuntimeClosed):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
 import os
 import socket
@@ -40,7 +39,9 @@ class Wanted:
 async def serve(wanted: Wanted) -> int:
     """Serve until SIGTERM or Ctrl-C, and end in order."""
     level, key = _level(wanted.log_level), _key()
-    local = _is_local(wanted.host)
+    from sojourn.server.auth import is_here
+
+    local = is_here(wanted.host)
     if not local and key is None:
         raise Refusal(
             f"--host {wanted.host} would let every machine in that can reach this one; set {KEY_VARIABLE} to a key "
@@ -121,15 +122,6 @@ def _key() -> str | None:
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         raise Refusal(f"{KEY_VARIABLE}: expected printable ASCII characters without spaces", USAGE)
     return key or None
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _log(level: str) -> None:

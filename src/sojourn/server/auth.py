@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import secrets
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sojourn.records import LOCAL_USER
 from sojourn.server.errors import Refused, problem_of, response_of
-from sojourn.server.service import Options
+from sojourn.server.service import Options, path_of
 
 #: What anybody may read, whoever they are.
 PUBLIC = frozenset({"/health", "/ready", "/openapi.json"})
@@ -19,7 +20,6 @@ PUBLIC = frozenset({"/health", "/ready", "/openapi.json"})
 #: Web pages of this machine, whatever their port.
 LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?"
 
-_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -41,10 +41,9 @@ class Gate:
     def _refusal(self, scope: Scope) -> Refused | None:
         headers = Headers(scope=scope)
         if self._options.api_key is not None:
-            path = scope["path"].removeprefix(scope.get("root_path", ""))
-            return None if path in PUBLIC else _without_key(headers, self._options.api_key)
+            return None if path_of(scope) in PUBLIC else _without_key(headers, self._options.api_key)
         # a web page of elsewhere could have its name point here, or post a form to here
-        if self._options.local_only and _host_of(headers.get("host", "")) not in _LOCAL_NAMES:
+        if self._options.local_only and not is_here(_host_of(headers.get("host", ""))):
             return Refused("host_not_allowed", "this server answers on localhost alone; set SOJOURN_API_KEY to open it")
         origin = headers.get("origin")
         if origin is None or scope["method"] in _SAFE or re.fullmatch(LOCAL_ORIGIN, origin):
@@ -61,6 +60,14 @@ def _without_key(headers: Headers, key: str) -> Refused | None:
     if scheme.lower() == "bearer" and secrets.compare_digest(token.strip().encode(), key.encode()):
         return None
     return Refused("unauthorized", "send the server's key as `Authorization: Bearer KEY`")
+
+
+def is_here(host: str) -> bool:
+    """Whether this name or address is of this machine alone, wherever it is asked."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _host_of(host: str) -> str:

@@ -8,7 +8,7 @@ from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sojourn.server.errors import Problem, response_of
-from sojourn.server.service import Options
+from sojourn.server.service import Options, path_of
 
 #: Where what is sent may be large: content, arguments that a person changed, exported sessions.
 _LARGE = ("/api/message", "/api/steer/", "/api/follow-up/", "/api/approvals/", "/api/sessions/import")
@@ -30,7 +30,7 @@ class Limits:
             await response_of(Problem("headers_too_large", sentence, {}, {}), scope)(scope, receive, send)
             return
         most = self._options.max_body
-        if not scope["path"].startswith(_LARGE):
+        if not path_of(scope).startswith(_LARGE):
             most = min(most, self._options.max_other_body)
         if _announced(scope) > most:
             problem = Problem("body_too_large", _too_large(most), {"limit": most}, {})

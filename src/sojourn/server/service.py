@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -48,6 +49,12 @@ class Service:
     def scope(self, user: str = LOCAL_USER) -> Scope:
         """The sessions of a user: all that a route about sessions holds."""
         return self.runtime.for_user(user)
+
+
+def path_of(scope: Mapping[str, Any]) -> str:
+    """The path of a request (its ASGI scope) within the application, wherever that is mounted."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def service_of(request: Request) -> Service:
