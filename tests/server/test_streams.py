@@ -245,6 +245,70 @@ async def test_a_deleted_session_ends_its_streams_with_an_event() -> None:
     assert [blocks[-1].name for blocks in found] == ["session:deleted", "session:deleted"]
 
 
+async def test_a_session_that_is_reset_ends_the_streams_of_its_turns_and_is_followed_further() -> None:
+    door = Door()
+    async with served(door) as server:
+        first, second = ({"content": text, "sessionId": "s"} for text in ("wait", "behind it"))
+        async with (
+            server.client.stream("POST", "/api/message-stream", json=first) as running,
+            server.client.stream("POST", "/api/message-stream", json=second) as in_line,
+            server.client.stream("GET", "/api/sessions/s/events") as session,
+        ):
+            readers = [asyncio.create_task(_all(turn)) for turn in (running, in_line)]
+            watching = asyncio.create_task(until(session, complete))
+            await asyncio.wait_for(door.reached.wait(), SOON)
+            await server.client.post("/api/reset", json={"sessionId": "s"})
+            ends = [found[-1] for found in await asyncio.wait_for(asyncio.gather(*readers), SOON)]
+            await say(server, "anew")
+            followed = await watching
+    told = next(block for block in followed if block.name == "session:reset")
+    assert [(block.name, block.id) for block in ends] == [("session:reset", told.id)] * 2
+    assert names(followed[followed.index(told) :]) == [
+        "session:reset", "llm:thinking", "llm:response", "run:complete",
+    ]  # fmt: skip
+
+
+async def test_a_reader_that_comes_back_to_a_turn_that_waits_gets_nothing_twice() -> None:
+    key = {"Idempotency-Key": "k"}
+    async with served(asking) as server:
+        found = await say(server, "mail her", headers=key, params={"until": "waiting"})
+        places = [int(block.id) for block in found if block.id is not None]
+        body = {"content": "mail her", "sessionId": "s"}
+        headers = {**key, "Last-Event-ID": found[-1].id or ""}
+        async with server.client.stream("POST", "/api/message-stream", json=body, headers=headers) as response:
+            (asked,) = (await server.client.get("/api/approvals")).json()["approvals"]
+            await server.client.post(f"/api/approvals/{asked['approvalId']}", json={"status": "approved"})
+            rest = await until(response, complete)
+    assert found[-1].name == "run:waiting"
+    assert places == sorted(places)
+    assert [name for name in names(rest) if name != "run:waiting"] == [
+        "approval:response", "tool:running", "llm:tool-result", "llm:response", "run:complete",
+    ]  # fmt: skip
+
+
+async def test_a_turn_is_told_whole_to_who_comes_with_a_place_of_a_session_that_is_gone() -> None:
+    for place in ("1000", "1000.1.5"):
+        async with served() as server:
+            found = await say(server, "hello", headers={"Idempotency-Key": "k", "Last-Event-ID": place})
+        check_all(found)
+        assert names(found) == ["llm:thinking", "llm:response", "run:complete"]
+
+
+async def test_a_turn_that_was_taken_out_of_the_line_ends_where_its_reader_is() -> None:
+    door = Door()
+    async with served(door) as server:
+        await say(server, "hello")
+        await server.client.post("/api/message", json={"content": "wait", "sessionId": "s"})
+        await asyncio.wait_for(door.reached.wait(), SOON)
+        body = {"content": "never mind", "sessionId": "s"}
+        async with server.client.stream("POST", "/api/message-stream", json=body) as response:
+            await server.client.delete("/api/follow-up/s")
+            found = await asyncio.wait_for(_all(response), SOON)
+        door.open.set()
+    assert [(block.name, block.data["finishReason"]) for block in found] == [("run:complete", "cancelled")]
+    assert int(found[0].id or "0") >= 4
+
+
 async def test_a_server_that_closes_ends_its_streams_with_an_event() -> None:
     door = Door()
     async with served(door, close_wait=timedelta(0)) as server:

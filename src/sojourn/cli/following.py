@@ -75,7 +75,8 @@ class Following:
 
     def _why(self, last: Event | None) -> str:
         if last is None or last.kind is not EventKind.TURN_ENDED:
-            return f"the turn is gone: session {self._session} was deleted"
+            gone = "reset" if last is not None and last.kind is EventKind.SESSION_RESET else "deleted"
+            return f"the turn is gone: session {self._session} was {gone}"
         return f"the turn {last.status or 'ended'}: {on_one_line(last.text)}"
 
     async def _stop(self) -> bool:

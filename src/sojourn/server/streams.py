@@ -60,7 +60,7 @@ async def _whole_turn(
     waits = False
     async with aclosing(events):
         async for event in events:
-            last = event.id if event.kind is not EventKind.TURN_WAITING else last
+            last = event.id
             waits = event.kind is EventKind.TURN_WAITING
             yield event
     if not waits or until_waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import suppress
 
 from sojourn.abc import MESSAGE_KINDS, Entry, TurnRow
 from sojourn.errors import RuntimeClosed, SessionNotFound, SojournError, TurnCancelled, TurnFailed, TurnHeld
@@ -82,32 +83,36 @@ async def follow_turn(core: Core, name: Name, ticket: Ticket, after: Position) -
         elif isinstance(end.result(), SessionNotFound):
             raise SessionNotFound(name[1])
 
-    position = after if after.seq > start else Position(start)
+    # a place behind all that is stored is of another session, which had this id before
+    position = after if start < after.seq <= accepted.session.version else Position(start)
     feed = core.feeds(name)
     subscription = feed.subscribe(position, list(accepted.tail[-1:]) or None, check)
     if end is None:
         subscription.finish_stored()
     else:
         end.add_done_callback(lambda _: subscription.finish_stored())
+    seq = position.seq
     try:
         partial = position.offset > 0
         async for event in _events(core, name, feed, subscription):
             # text that is dropped may be another turn's, which was never shown here
             if event.turn == turn.turn or (partial and event.kind is EventKind.TEXT_DROPPED):
-                partial = event.kind is EventKind.TEXT
+                partial, seq = event.kind is EventKind.TEXT, event.seq
                 yield event
                 if event.kind is EventKind.TURN_ENDED:
                     return
-        yield _terminal(turn, end)
+        yield _terminal(turn, end, seq)
     except SessionNotFound:
-        yield Event(kind=EventKind.SESSION_DELETED, id=str(start), seq=start, turn=turn.turn)
+        yield await _gone(core, name, accepted.session.key, turn.turn, seq)
     finally:
         subscription.close()
 
 
-def _terminal(turn: TurnRow, end: asyncio.Future[Outcome] | None) -> Event:
-    """The end of a turn that left no trace in the log; raises where it has not ended and will be seen no more."""
-    seq = turn.ended_seq or turn.opened_seq or 0
+def _terminal(turn: TurnRow, end: asyncio.Future[Outcome] | None, seq: int) -> Event:
+    """The end of a turn that left no trace in the log behind `seq`, where its reader is.
+
+    Raises where it has not ended and will be seen no more.
+    """
     status, reason = turn.status, turn.reason or ""
     error = end.result() if end is not None and end.done() and not end.cancelled() else None
     if isinstance(error, TurnCancelled | TurnFailed):
@@ -116,17 +121,23 @@ def _terminal(turn: TurnRow, end: asyncio.Future[Outcome] | None) -> Event:
     elif isinstance(error, TurnHeld):
         status, reason = TurnStatus.HELD, str(error)
     elif isinstance(error, Reply):
-        last = max((approval.seq for approval in error.approvals), default=seq)
         return Event(
-            kind=EventKind.TURN_WAITING, id=str(last), seq=last, turn=turn.turn, status=TurnStatus.WAITING, reply=error
+            kind=EventKind.TURN_WAITING, id=str(seq), seq=seq, turn=turn.turn, status=TurnStatus.WAITING, reply=error
         )
-    elif isinstance(error, SessionNotFound):
-        return Event(kind=EventKind.SESSION_DELETED, id=str(seq), seq=seq, turn=turn.turn)
     elif isinstance(error, BaseException):
         raise error
     elif not status.final:
         raise RuntimeClosed
     return Event(kind=EventKind.TURN_ENDED, id=str(seq), seq=seq, turn=turn.turn, status=status, text=reason)
+
+
+async def _gone(core: Core, name: Name, key: int, turn: int, seq: int) -> Event:
+    """How a turn ends that is no more: its session was reset, or is deleted."""
+    kind = EventKind.SESSION_DELETED
+    with suppress(SojournError):
+        if (row := await core.store.get(*name)).key == key:
+            kind, seq = EventKind.SESSION_RESET, row.first
+    return Event(kind=kind, id=str(seq), seq=seq, turn=turn)
 
 
 async def watch(core: Core, name: Name, after: int | str | None) -> AsyncGenerator[Event]:
