@@ -9,6 +9,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from sojourn.abc import SessionRow
 from sojourn.server.service import Options
 from tests.server.kit import SOON, Block, becomes, blocks, names, raw_blocks, say, served, until
 from tests.server.scripts import Door, asking, failing, tool_turn
@@ -158,6 +159,27 @@ async def test_a_place_that_cannot_be_is_refused_before_the_stream_begins() -> N
         unknown = await server.client.get("/api/sessions/none/events")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "session_not_found")
+
+
+async def test_a_session_is_followed_from_the_moment_its_reader_is_answered() -> None:
+    answered, looks = asyncio.Event(), 0
+    async with served() as server:
+        await server.client.post("/api/sessions", json={"sessionId": "s"})
+        look = server.runtime.core.store.get
+
+        async def late(user: str, session: str) -> SessionRow:
+            nonlocal looks
+            looks += 1
+            if looks > 1:
+                await answered.wait()
+            return await look(user, session)
+
+        server.runtime.core.store.get = late  # type: ignore[method-assign]
+        async with server.client.stream("GET", "/api/sessions/s/events") as response:
+            await server.runtime.send("s", "hello")
+            answered.set()
+            found = await until(response, complete)
+    assert names(found) == ["llm:thinking", "llm:response", "run:complete"]
 
 
 async def test_a_turn_survives_its_reader() -> None:

@@ -53,6 +53,7 @@ CALLS: dict[str, Callable[[Scope, Any], Any]] = {
     "begin": lambda scope, of: scope.begin(of, "hi"),
     "submit": lambda scope, of: scope.submit(of, "hi"),
     "watch": lambda scope, of: anext(aiter(scope.watch(of))),
+    "follow": lambda scope, of: scope.follow(of),
     "cancel": lambda scope, of: scope.cancel(of),
     "resume": lambda scope, of: scope.resume(of),
     "discard": lambda scope, of: scope.discard(of),

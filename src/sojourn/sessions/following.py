@@ -140,6 +140,13 @@ async def _gone(core: Core, name: Name, key: int, turn: int, seq: int) -> Event:
     return Event(kind=kind, id=str(seq), seq=seq, turn=turn)
 
 
+async def place(core: Core, name: Name, after: int | str | None) -> str:
+    """The event's id `after`, or that of the last event there is; raises InvalidInput, SessionNotFound."""
+    Position.parse(after)
+    row = await core.store.get(*name)
+    return str(row.version if after is None else after)
+
+
 async def watch(core: Core, name: Name, after: int | str | None) -> AsyncGenerator[Event]:
     """Everything behind an event, and then what comes, until the session is deleted or the runtime closes."""
     row = await core.store.get(*name)

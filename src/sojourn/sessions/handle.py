@@ -95,6 +95,10 @@ class SessionHandle:
         """See Scope.watch."""
         return self._scope.watch(self.id, after=after)
 
+    async def follow(self, *, after: int | str | None = None) -> AsyncGenerator[Event]:
+        """See Scope.follow."""
+        return await self._scope.follow(self.id, after=after)
+
     async def history(self, *, before: int | None = None, limit: int | None = None) -> Sequence[Message]:
         """See Scope.history."""
         return await self._scope.history(self.id, before=before, limit=limit)

@@ -286,6 +286,11 @@ class Scope(Deciding):
             async for event in events:
                 yield event
 
+    async def follow(self, id: str, *, after: int | str | None = None) -> AsyncGenerator[Event]:
+        """As `watch`, but from where the session stands when this returns, however late its events are asked for."""
+        place = await following.place(self._runtime.core, self._name(id), after)
+        return self.watch(id, after=place)
+
     async def cancel(self, id: str, *, turn: int | None = None, clear: bool = False) -> bool:
         """Cancel a turn (None: the one that runs or is next); True if it, or with `clear` anything in line, was.
 

@@ -27,6 +27,7 @@ CALLS: dict[str, Callable[[Scope], Awaitable[Any]]] = {
     "discard": lambda bob: bob.discard("s"),
     "export": lambda bob: anext(aiter(bob.export("s"))),
     "watch": lambda bob: anext(aiter(bob.watch("s", after=0))),
+    "follow": lambda bob: bob.follow("s"),
     "send": lambda bob: bob.send("s", "hi", create=False),
     "approvals": lambda bob: bob.approvals("s"),
     "remembered": lambda bob: bob.remembered("s"),

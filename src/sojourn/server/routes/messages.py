@@ -12,7 +12,6 @@ from sojourn.server.routes.common import Key, LastEvent, SessionId, may_fail, no
 from sojourn.server.service import Caller, Serving
 from sojourn.server.sse import EventStream
 from sojourn.server.streams import session_stream, turn_stream
-from sojourn.sessions.position import Position
 
 router = APIRouter(prefix="/api", tags=["messages"])
 
@@ -102,8 +101,6 @@ async def post_message_stream(
 )
 async def get_events(session_id: SessionId, caller: Caller, service: Serving, last: LastEvent = None) -> EventStream:
     """What happens in the session from now on, or behind `Last-Event-ID`, whether it is busy or not."""
-    Position.parse(last)
-    await caller.get(session_id)
-    events, shared = caller.watch(session_id, after=last), service.watched.of(caller.user, session_id)
+    events, shared = await caller.follow(session_id, after=last), service.watched.of(caller.user, session_id)
     stream = session_stream(caller, session_id, events, shared, after=last)
     return EventStream(stream, heartbeat=service.options.heartbeat, headers={})
