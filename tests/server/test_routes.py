@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sojourn.server.app import make_app
+from sojourn.server.service import Options
 from tests.server.kit import SOON, Served, becomes, served
 from tests.server.scripts import Door, asking, tool_turn
 from tests.server.shapes import ANSWER, APPROVAL, HISTORY, QUEUED, SESSION, SESSION_DETAIL, SESSION_LOADED, check
@@ -404,13 +405,31 @@ async def test_every_operation_is_described_with_examples_and_our_errors() -> No
     assert len({told["operationId"] for *_, told in operations}) == len(operations)
     for path, method, told in operations:
         place = f"{method} {path}"
-        assert told.get("description") or told.get("summary"), place
+        assert told["description"], place
+        assert told["summary"], place
+        assert [one["name"] for one in told.get("parameters", ()) if not one.get("description")] == [], place
         if "requestBody" in told:
             assert _has_example(told["requestBody"]["content"], schemas), place
         good = next(answer for status, answer in told["responses"].items() if status.startswith("2"))
         assert _has_example(good["content"], schemas), place
         assert "422" not in told["responses"] or _is_error(told["responses"]["422"]), place
-        assert path == "/health" or _is_error(told["responses"]["400"]), place
+        common = {"400", "401", "403", "500", "503"} | ({"408", "413"} if "requestBody" in told else set())
+        for status in common if path.startswith("/api/") else ():
+            assert _is_error(told["responses"][status]), f"{place} {status}"
+        assert "503" not in told["responses"] or "Retry-After" in told["responses"]["503"]["headers"], place
+
+
+async def test_the_description_says_where_a_key_is_asked_for() -> None:
+    async with served(options=Options(api_key="k")) as server:
+        with_key = await get(server, "/openapi.json")
+    async with served() as server:
+        without = await get(server, "/openapi.json")
+    ((name, scheme),) = with_key["components"]["securitySchemes"].items()
+    assert scheme == {"type": "http", "scheme": "bearer"}
+    assert with_key["security"] == [{name: []}]
+    public = {path for path, methods in with_key["paths"].items() if methods.get("get", {}).get("security") == []}
+    assert public == {"/health", "/ready"}
+    assert "security" not in without
 
 
 def _has_example(content: dict[str, dict[str, object]], schemas: dict[str, dict[str, object]]) -> bool:

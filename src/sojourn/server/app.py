@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
 from sojourn.errors import RuntimeClosed
 from sojourn.server import errors
 from sojourn.server.auth import LOCAL_ORIGIN, Gate
+from sojourn.server.description import describe
 from sojourn.server.limits import Limits
 from sojourn.server.logs import RequestLog
 from sojourn.server.routes import approvals, llm, messages, operation, queue, search, sessions, tools, transfer
@@ -55,7 +54,7 @@ def make_app(runtime: Runtime, *, options: Options | None = None) -> FastAPI:
     )
     app.add_middleware(RequestLog)
     _prepare(app)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: describe(app, with_key=options.api_key is not None)  # type: ignore[method-assign]
     return app
 
 
@@ -80,26 +79,3 @@ def _is_open(runtime: Runtime) -> bool:
     except RuntimeClosed:
         return False
     return True
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The description, with the one shape of all errors in the place of FastAPI's own."""
-    if app.openapi_schema is None:
-        found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        schemas = found["components"]["schemas"]
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        for operations in found["paths"].values():
-            for described in operations.values():
-                _describe_errors(described["responses"])
-        app.openapi_schema = found
-    return app.openapi_schema
-
-
-def _describe_errors(responses: dict[str, Any]) -> None:
-    """Errors are JSON, also where a route's answers are not."""
-    if "HTTPValidationError" in str(responses.get("422")):
-        del responses["422"]
-    for status, told in responses.items():
-        if status >= "400" and (content := told.get("content")):
-            told["content"] = {"application/json": next(iter(content.values()))}

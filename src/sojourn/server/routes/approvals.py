@@ -25,7 +25,7 @@ async def list_approvals(
     session: OptionalSession = None,
     *,
     pending: Annotated[bool, Query(description="false: decided ones too")] = True,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="how many at most")] = 100,
 ) -> wire.ApprovalList:
     """Questions, oldest first: of a session, or of all."""
     found = await caller.approvals(session, pending=pending, limit=limit)

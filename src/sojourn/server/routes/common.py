@@ -18,10 +18,14 @@ SessionId = Annotated[
     ),
 ]
 OptionalSession = Annotated[
-    str | None, WithJsonSchema(described.SESSION_ID), Query(alias="sessionId", examples=["support-42"])
+    str | None,
+    WithJsonSchema(described.SESSION_ID),
+    Query(alias="sessionId", description="about this session alone", examples=["support-42"]),
 ]
-TurnNumber = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 2**53}), Path()]
-MadeId = Annotated[str, WithJsonSchema(described.MADE_ID), Path(max_length=128)]
+TurnNumber = Annotated[
+    int, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 2**53}), Path(description="a turn's number")
+]
+MadeId = Annotated[str, WithJsonSchema(described.MADE_ID), Path(max_length=128, description="its id, as listed")]
 Key = Annotated[
     str | None,
     WithJsonSchema(described.KEY),
@@ -35,7 +39,6 @@ LastEvent = Annotated[
 
 _TOLD = {
     400: "something in the request cannot be used",
-    401: "the key is missing or wrong",
     404: "there is no such thing",
     409: "not as things are now",
     413: "too large",
@@ -47,8 +50,8 @@ _TOLD = {
 
 
 def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors that a route may answer with, for its description; 400 and 401 are always among them."""
-    return {status: {"model": wire.ErrorAnswer, "description": _TOLD[status]} for status in (400, 401, *statuses)}
+    """The errors that are a route's own, for its description; 400 is always among them."""
+    return {status: {"model": wire.ErrorAnswer, "description": _TOLD[status]} for status in (400, *statuses)}
 
 
 def note(request: Request, *, session: str | None = None, turn: int | None = None) -> None:

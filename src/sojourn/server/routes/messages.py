@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -15,7 +15,9 @@ from sojourn.server.streams import session_stream, turn_stream
 
 router = APIRouter(prefix="/api", tags=["messages"])
 
-_STREAM = {
+_TURN: dict[str, Any] = {"headers": {"X-Turn": {"description": "the turn's number", "schema": {"type": "integer"}}}}
+
+_STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "the events, as server-sent events",
         "content": {
@@ -32,7 +34,7 @@ _STREAM = {
     "/message",
     status_code=202,
     response_model=wire.MessageAccepted,
-    responses=may_fail(409, 413, 422, 429, 503),
+    responses={202: _TURN, **may_fail(409, 413, 422, 429, 503)},
     summary="Say something and leave",
 )
 async def post_message(
@@ -69,7 +71,7 @@ async def post_message_sync(
     "/message-stream",
     status_code=200,
     response_class=EventStream,
-    responses={**_STREAM, **may_fail(409, 413, 422, 503)},  # type: ignore[dict-item]
+    responses={200: {**_STREAM[200], **_TURN}, **may_fail(409, 413, 422, 503)},
     summary="Say something and follow the turn",
 )
 async def post_message_stream(
@@ -96,7 +98,7 @@ async def post_message_stream(
     "/sessions/{session_id}/events",
     status_code=200,
     response_class=EventStream,
-    responses={**_STREAM, **may_fail(404, 503)},  # type: ignore[dict-item]
+    responses={**_STREAM, **may_fail(404, 503)},
     summary="Follow a session",
 )
 async def get_events(session_id: SessionId, caller: Caller, service: Serving, last: LastEvent = None) -> EventStream:

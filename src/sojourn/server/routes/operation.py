@@ -33,7 +33,7 @@ async def openapi(request: Request) -> JSONResponse:
     return JSONResponse(found)
 
 
-@router.get("/ready", response_model=wire.Ready, responses=may_fail(503))
+@router.get("/ready", response_model=wire.Ready, responses={503: may_fail(503)[503]})
 async def ready(service: Serving) -> wire.Ready:
     """Whether requests can be answered: the storage is open and can be read."""
     await service.runtime.statistics()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path, Request
 
 from sojourn.records import InputKind, QueuedInput
 from sojourn.server import bodies, shapes, wire
 from sojourn.server.errors import Refused
-from sojourn.server.routes.common import SessionId, may_fail
+from sojourn.server.routes.common import SessionId, may_fail, note
 from sojourn.server.service import Caller
 from sojourn.sessions.scope import Scope
 
 _ID = re.compile(r"msg_([0-9]{1,15})")
+
+InLine = Annotated[str, Path(description="its id, as listed", examples=["msg_7"])]
 
 
 def _router(line: str, kinds: frozenset[InputKind], missing: str) -> APIRouter:
@@ -23,29 +26,43 @@ def _router(line: str, kinds: frozenset[InputKind], missing: str) -> APIRouter:
     async def in_line(caller: Scope, session: str) -> list[QueuedInput]:
         return [one for one in await caller.inbox(session) if one.kind in kinds]
 
-    @router.get("/{session_id}", response_model=wire.Queue, response_model_exclude_unset=True, responses=may_fail(404))
+    @router.get(
+        "/{session_id}", response_model=wire.Queue, response_model_exclude_unset=True, responses=may_fail(404),
+        summary=f"List {line}s",
+    )  # fmt: skip
     async def get_line(session_id: SessionId, caller: Caller) -> wire.Queue:
         """What is in line or held, in order."""
         found = [shapes.queued(one) for one in await in_line(caller, session_id)]
         return wire.Queue(messages=found, count=len(found))
 
-    @router.post("/{session_id}", status_code=201, response_model=wire.QueuedAnswer, responses=may_fail(404, 413, 429))
-    async def put_in_line(session_id: SessionId, body: bodies.Queued, caller: Caller) -> wire.QueuedAnswer:
+    @router.post(
+        "/{session_id}", status_code=201, response_model=wire.QueuedAnswer, responses=may_fail(404, 413, 429),
+        summary=f"Put a {line} in line",
+    )  # fmt: skip
+    async def put_in_line(
+        session_id: SessionId, body: bodies.Queued, request: Request, caller: Caller
+    ) -> wire.QueuedAnswer:
         """Put something in line; in a session at rest it is a message and runs at once."""
         say = caller.steer if InputKind.STEER in kinds else caller.follow_up
         queued = await say(session_id, body.content, create=False)
+        note(request, turn=queued.turn)
         return wire.QueuedAnswer(
             queued=True, id=shapes.queued_id(queued.position), position=queued.position, turn=queued.turn
         )
 
-    @router.delete("/{session_id}", response_model=wire.ClearedAnswer, responses=may_fail(404))
+    @router.delete(
+        "/{session_id}", response_model=wire.ClearedAnswer, responses=may_fail(404), summary=f"Remove all {line}s"
+    )  # fmt: skip
     async def clear_line(session_id: SessionId, caller: Caller) -> wire.ClearedAnswer:
         """Take everything out of the line."""
         removed = [await caller.remove(session_id, one.position) for one in await in_line(caller, session_id)]
         return wire.ClearedAnswer(cleared=True, count=sum(removed))
 
-    @router.delete("/{session_id}/{message_id}", response_model=wire.RemovedAnswer, responses=may_fail(404))
-    async def remove_from_line(session_id: SessionId, message_id: str, caller: Caller) -> wire.RemovedAnswer:
+    @router.delete(
+        "/{session_id}/{message_id}", response_model=wire.RemovedAnswer, responses=may_fail(404),
+        summary=f"Remove a {line}",
+    )  # fmt: skip
+    async def remove_from_line(session_id: SessionId, message_id: InLine, caller: Caller) -> wire.RemovedAnswer:
         """Take one out of the line."""
         found = _ID.fullmatch(message_id)
         there = {one.position for one in await in_line(caller, session_id)}

@@ -20,6 +20,7 @@ SESSIONS = 100
 Words = Annotated[
     str, Query(alias="q", min_length=1, max_length=MAX_QUERY, description="words; the last may be the beginning of one")
 ]
+Limit = Annotated[int, Query(ge=1, le=MAX_HITS, description="how many at most")]
 Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET, description="how many to pass over")]
 
 
@@ -35,7 +36,7 @@ async def search_messages(
         Literal["user", "assistant", "tool", "system"] | None,
         Query(description="who said it; of tools and the system nothing is found"),
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_HITS)] = 20,
+    limit: Limit = 20,
     offset: Offset = 0,
     after: Annotated[str | None, Query(description="the `next` of the page before")] = None,
 ) -> wire.FoundMessages:
@@ -58,7 +59,7 @@ async def search_messages(
 
 @router.get("/sessions", response_model=wire.FoundSessions, response_model_exclude_unset=True, responses=may_fail())
 async def search_sessions(
-    caller: Caller, query: Words, limit: Annotated[int, Query(ge=1, le=MAX_HITS)] = SESSIONS, offset: Offset = 0
+    caller: Caller, query: Words, limit: Limit = SESSIONS, offset: Offset = 0
 ) -> wire.FoundSessions:
     """Sessions in which a message or the title has all the words: most matches first, then last activity."""
     found = await caller.search_sessions(query, limit=limit, offset=offset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 from pydantic import Field, WithJsonSchema
@@ -21,6 +21,10 @@ router = APIRouter(prefix="/api", tags=["sessions"])
 
 #: How many sessions a page has unless another size is asked for.
 PAGE = 100
+
+_TAGGED: dict[str, Any] = {
+    "headers": {"ETag": {"description": "changes with the session", "schema": {"type": "string"}}}
+}
 
 #: A time since 1970; the last one is the end of the year 9999.
 Milliseconds = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
@@ -45,7 +49,7 @@ async def list_sessions(
     direction: Annotated[
         Direction | None, Query(description="without it the newest or the smallest id comes first")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = PAGE,
+    limit: Annotated[int, Query(ge=1, le=1000, description="how many at most")] = PAGE,
     after: Annotated[str | None, Query(description="the `next` of the page before, in the same order")] = None,
 ) -> wire.SessionList | Response:
     """A page of sessions, newest activity first unless another order is asked for."""
@@ -79,13 +83,13 @@ async def create_session(
 
 @router.get(
     "/sessions/{session_id}", response_model=wire.OneSessionDetail, response_model_exclude_unset=True,
-    responses={304: {"description": "it is as If-None-Match says"}, **may_fail(404)},
+    responses={200: _TAGGED, 304: {"description": "it is as If-None-Match says"}, **may_fail(404)},
 )  # fmt: skip
 async def get_session(
     session_id: SessionId,
     response: Response,
     caller: Caller,
-    known: Annotated[str | None, Header(alias="If-None-Match")] = None,
+    known: Annotated[str | None, Header(alias="If-None-Match", description="an ETag that is known")] = None,
 ) -> wire.OneSessionDetail | Response:
     """What is known of a session, with an ETag."""
     session = await caller.get(session_id)
@@ -99,14 +103,16 @@ async def get_session(
 
 @router.patch(
     "/sessions/{session_id}", response_model=wire.OneSession, response_model_exclude_unset=True,
-    responses={412: {"model": wire.ErrorAnswer, "description": "it is not as If-Match says"}, **may_fail(404)},
+    responses={
+        200: _TAGGED, 412: {"model": wire.ErrorAnswer, "description": "it is not as If-Match says"}, **may_fail(404)
+    },
 )  # fmt: skip
 async def rename_session(
     session_id: SessionId,
     body: bodies.Rename,
     response: Response,
     caller: Caller,
-    expected: Annotated[str | None, Header(alias="If-Match")] = None,
+    expected: Annotated[str | None, Header(alias="If-Match", description="the ETag that it must have")] = None,
 ) -> wire.OneSession:
     """Give a session another title; with `If-Match` only if it is as it was then."""
     seen = None
