@@ -107,6 +107,19 @@ def test_it_says_where_it_is_and_its_example_works(tmp_path: Path) -> None:
         assert server.end(signal.SIGINT) == (0, "")
 
 
+def test_its_log_is_json_whatever_is_sent(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        place = "127.0.0.1", int(server.url.rpartition(":")[2])
+        for sent in (b"GET / pomegranate\r\n\r\n", b"\x16\x03\x01"):
+            with socket.create_connection(place, timeout=SOON) as connection:
+                connection.sendall(sent)
+                assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
+        code, errors = server.end()
+    assert code == 0
+    assert [json.loads(line)["level"] for line in errors.splitlines()] == ["warning"] * 2
+    assert "pomegranate" not in errors
+
+
 def test_a_stream_that_is_open_does_not_hold_up_the_end(tmp_path: Path) -> None:
     with serving(tmp_path) as server, httpx.Client(base_url=server.url, timeout=SOON, trust_env=False) as client:
         client.post("/api/sessions", json={"sessionId": "s"})

@@ -128,11 +128,14 @@ def _log(level: str) -> None:
     """Lines of JSON on standard error, unless the agent's file says where they go."""
     from sojourn.server.logs import JsonLines
 
-    logger = logging.getLogger("sojourn")
-    if logger.handlers or not logger.propagate:
-        return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
+    handler.setLevel(level)
+    root, logger = logging.getLogger(), logging.getLogger("sojourn")
+    if not root.handlers:
+        root.addHandler(handler)  # what libraries warn of would come as plain text, and with what it quotes
+    if logger.handlers or not logger.propagate:
+        return
     logger.addHandler(handler)
     logger.setLevel(level)
     logger.propagate = False
