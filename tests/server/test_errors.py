@@ -284,7 +284,12 @@ async def test_with_a_key_everything_but_the_signs_of_life_needs_it() -> None:
         elsewhere = await server.client.post(
             "/api/sessions", headers={"Authorization": f"bearer {KEY}", "Origin": "https://example.org"}
         )
+        asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        preflight = await server.client.options("/api/sessions", headers={"Origin": "https://example.org", **asks})
     assert (good.status_code, elsewhere.status_code) == (200, 201)
+    for answer in (preflight, elsewhere):
+        assert answer.headers["access-control-allow-origin"] == "https://example.org"
+    assert preflight.status_code == 200
 
 
 async def test_without_a_key_web_pages_of_elsewhere_change_nothing() -> None:

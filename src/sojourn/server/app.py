@@ -47,7 +47,8 @@ def make_app(runtime: Runtime, *, options: Options | None = None) -> FastAPI:
     app.add_middleware(Gate, options=options)
     app.add_middleware(
         CORSMiddleware,
-        allow_origin_regex=LOCAL_ORIGIN,
+        # whoever has the key may use it from any page; without one, pages of this machine alone may ask
+        allow_origin_regex=LOCAL_ORIGIN if options.api_key is None else ".*",
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["*"],
         expose_headers=_EXPOSED,
