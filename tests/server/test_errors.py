@@ -320,6 +320,7 @@ async def test_a_request_is_logged_with_ids_and_without_a_word_of_it(caplog: pyt
         await server.client.get("/api/sessions/s/history")
         await server.client.get("/api/pomegranate")
         await server.client.get("/api/sessions/pomegranate%20juice")
+        await server.client.post("/api/follow-up/s", json={"content": "pomegranate"})
     lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "sojourn.server"]
     assert lines[0] == {
         "event": "request", "method": "POST", "path": "/api/message-sync", "status": 200, "ms": lines[0]["ms"],
@@ -328,6 +329,7 @@ async def test_a_request_is_logged_with_ids_and_without_a_word_of_it(caplog: pyt
     assert (lines[1]["path"], lines[1]["session"]) == ("/api/sessions/{session_id}/history", "s")
     assert (lines[2]["path"], lines[2]["code"]) == ("-", "route_not_found")
     assert (lines[3]["status"], lines[3].get("session")) == (400, None)
+    assert (lines[4]["path"], lines[4]["session"], lines[4]["turn"]) == ("/api/follow-up/{session_id}", "s", 2)
     assert "pomegranate" not in caplog.text
 
 

@@ -167,12 +167,12 @@ async def test_a_session_is_followed_from_the_moment_its_reader_is_answered() ->
         await server.client.post("/api/sessions", json={"sessionId": "s"})
         look = server.runtime.core.store.get
 
-        async def late(user: str, session: str) -> SessionRow:
+        async def late(user: str, id: str) -> SessionRow:
             nonlocal looks
             looks += 1
             if looks > 1:
                 await answered.wait()
-            return await look(user, session)
+            return await look(user, id)
 
         server.runtime.core.store.get = late  # type: ignore[method-assign]
         async with server.client.stream("GET", "/api/sessions/s/events") as response:
