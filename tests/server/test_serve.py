@@ -120,6 +120,20 @@ def test_its_log_is_json_whatever_is_sent(tmp_path: Path) -> None:
     assert "pomegranate" not in errors
 
 
+def test_its_log_is_json_where_the_agents_file_wants_it_too(tmp_path: Path) -> None:
+    agent = {
+        "systemPrompt": "You are silent.", "storage": {"database": {"type": "in-memory"}},
+        "llm": {"provider": "openai-compatible", "model": "m", "apiKey": "none", "baseURL": "http://127.0.0.1:9/v1"},
+        "logger": {"level": "info", "transports": [{"type": "file", "path": "serve.log"}]},
+    }  # fmt: skip
+    (tmp_path / "agent.yml").write_text(json.dumps(agent), encoding="utf-8")
+    with serving(tmp_path, "agent.yml") as server:
+        assert httpx.get(f"{server.url}/api/sessions/none", timeout=SOON, trust_env=False).status_code == 404
+        assert server.end() == (0, "")
+    logged = [json.loads(line) for line in (tmp_path / "serve.log").read_text(encoding="utf-8").splitlines()]
+    assert [line["code"] for line in logged if line.get("event") == "request"] == ["session_not_found"]
+
+
 def test_a_stream_that_is_open_does_not_hold_up_the_end(tmp_path: Path) -> None:
     with serving(tmp_path) as server, httpx.Client(base_url=server.url, timeout=SOON, trust_env=False) as client:
         client.post("/api/sessions", json={"sessionId": "s"})

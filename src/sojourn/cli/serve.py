@@ -125,7 +125,7 @@ def _key() -> str | None:
 
 
 def _log(level: str) -> None:
-    """Lines of JSON on standard error, unless the agent's file says where they go."""
+    """Lines of JSON: on standard error, unless the agent's file says where they go."""
     from sojourn.server.logs import JsonLines
 
     handler = logging.StreamHandler(sys.stderr)
@@ -135,6 +135,8 @@ def _log(level: str) -> None:
     if not root.handlers:
         root.addHandler(handler)  # what libraries warn of would come as plain text, and with what it quotes
     if logger.handlers or not logger.propagate:
+        for other in logger.handlers:
+            other.setFormatter(JsonLines())
         return
     logger.addHandler(handler)
     logger.setLevel(level)
