@@ -194,20 +194,34 @@ async def test_turns_are_listed_and_shown() -> None:
 
 async def test_held_turns_are_resumed_and_discarded() -> None:
     door = Door()
-    async with served(door) as server:
+
+    async def hold(server: Served) -> dict[str, Any]:
+        door.reached.clear()
         await server.client.post("/api/message", json={"content": "wait", "sessionId": "s"})
         await asyncio.wait_for(door.reached.wait(), SOON)
         await server.client.post("/api/follow-up/s", json={"content": "later"})
         await server.client.post("/api/sessions/s/cancel")
-        held = await becomes(server, "held")
+        return await becomes(server, "held")
+
+    async with served(door) as server:
+        held = await hold(server)
         line = await get(server, "/api/follow-up/s")
         assert held["status"] == "held"
         assert [one["held"] for one in line["messages"]] == [True]
         resumed = await server.client.post("/api/sessions/s/resume")
         await becomes(server, "idle")
         nothing = await server.client.post("/api/sessions/s/discard")
+        await hold(server)
+        (turn,) = [one["turn"] for one in (await get(server, "/api/follow-up/s"))["messages"]]
+        unknown = await server.client.post("/api/sessions/s/discard", json={"turn": turn + 1})
+        discarded = await server.client.post("/api/sessions/s/discard", json={"turn": turn})
+        await becomes(server, "idle")
+        history = (await get(server, "/api/sessions/s/history"))["history"]
     assert len(resumed.json()["turns"]) == 1
     assert nothing.json() == {"turns": [], "sessionId": "s"}
+    assert unknown.json()["code"] == "turn_not_found"
+    assert discarded.json() == {"turns": [turn], "sessionId": "s"}
+    assert [one["content"] for one in history if one["role"] == "user"] == ["wait", "later", "wait"]
 
 
 async def test_an_export_can_be_imported_under_another_id() -> None:
