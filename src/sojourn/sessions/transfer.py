@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from sojourn.abc import CUT_KINDS, MESSAGE_KINDS, Entry, SessionRow, TurnRow
-from sojourn.errors import ExportInvalid
+from sojourn.errors import ExportInvalid, SessionNotFound
 from sojourn.records import Effect, EffectStatus, EntryKind
 from sojourn.sessions import importing
 from sojourn.sessions.live import Core
@@ -27,16 +27,22 @@ _OPEN = frozenset({EffectStatus.STARTED, EffectStatus.INTENDED})
 
 
 async def export(core: Core, user: str, id: str) -> AsyncGenerator[str]:
-    """The session up to its last finished turn, and where it was cleared then: what it is, its turns, its log."""
+    """The session up to its last finished turn, and where it was cleared then: what it is, its turns, its log.
+
+    Raises SessionNotFound, also where it is deleted or reset meanwhile.
+    """
     store = core.store
-    row, effects = await store.get(user, id), await store.effects(user, id)
+    seen = await store.get(user, id)
     # from the log: the turns of a fork's parent are in there, and have no rows here
     cuts = await store.entries(user, id, kinds=CUT_KINDS, limit=1, newest=True)
-    cut = cuts[-1].seq if cuts else row.first - 1
+    cut = cuts[-1].seq if cuts else seen.first - 1
     ended = await store.entries(user, id, before=cut + 1, kinds=_ENDS, limit=1, newest=True)
-    end = ended[-1].seq if ended else row.first - 1
-    turns = [t for t in await store.turns(user, id) if t.status.final and (t.ended_seq or 0) <= end]
+    end = ended[-1].seq if ended else seen.first - 1
+    # the session may go on meanwhile: a call that was open behind the cut, and is not any more, has a late result then
+    effects = await store.effects(user, id)
     late = await _late_results(core, user, id, cut)
+    turns = [t for t in await store.turns(user, id) if t.status.final and (t.ended_seq or 0) <= end]
+    row = await _still(core, seen)  # after all that it has to know of
     last = await _last_entries(core, row, ended[-1], effects, late) if ended else []
     told = len(last) - len(ended)
     row.version = cut + told
@@ -48,13 +54,20 @@ async def export(core: Core, user: str, id: str) -> AsyncGenerator[str]:
     done = row.first - 1
     while done < cut:
         entries = await store.entries(user, id, after=done, before=cut + 1, limit=_PIECE)
-        if not entries:
-            return
+        await _still(core, row)
         for entry in entries:
             behind = replace(entry, seq=entry.seq + told) if entry.seq > end else entry
             for found in last if entry.seq == end else [behind]:
                 yield _entry_line(found)
         done = entries[-1].seq
+
+
+async def _still(core: Core, seen: SessionRow) -> SessionRow:
+    """The session as it is by now; raises SessionNotFound where what was seen of it is gone."""
+    row = await core.store.get(seen.user, seen.id)
+    if (row.key, row.first) != (seen.key, seen.first):
+        raise SessionNotFound(seen.id)
+    return row
 
 
 async def _late_results(core: Core, user: str, id: str, cut: int) -> Sequence[Entry]:
@@ -79,10 +92,11 @@ async def _last_entries(
 async def _untold(core: Core, row: SessionRow, end: Entry, effects: Sequence[Effect]) -> Sequence[Entry]:
     """What the next turn would be told of calls without a result."""
     name = (row.user, row.id)
-    opened = await core.store.entries(
-        *name, before=end.seq, kinds=frozenset({EntryKind.TURN_OPENED}), limit=1, newest=True
+    # of an earlier turn, where the last one ended before its owner could tell it of them
+    answers = await core.store.entries(
+        *name, before=end.seq, kinds=frozenset({EntryKind.MESSAGE}), limit=1, newest=True
     )
-    begin = opened[-1].seq if opened else end.seq
+    begin = answers[-1].seq if answers else end.seq
     calls = [call for call in effects if call.status in _OPEN and begin <= call.seq < end.seq]
     if not calls:
         return []

@@ -5,20 +5,22 @@ import itertools
 import json
 import random
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sojourn.abc import Run, Step
+from sojourn.abc import Run, SessionStore, Step
 from sojourn.errors import ExportInvalid, InvalidSessionId, SessionExists, SessionNotFound
-from sojourn.records import TurnStatus
+from sojourn.records import EffectStatus, OnInterrupt, TurnStatus
+from sojourn.sessions import transfer
 from sojourn.sessions.runtime import Runtime
 from sojourn.stores.memory import MemoryStore
-from sojourn.testing import ScriptedEngine, ScriptedHistory, answer, call_tool, feedback, say
-from tests.unit.sessions.kit import Stage, World, all_of, kinds, said, some_of, soon, told
+from sojourn.testing import ScriptedEngine, ScriptedHistory, answer, call_tool, feedback, pause, say
+from tests.unit.sessions.kit import Stage, World, all_of, around, becomes, kinds, said, some_of, soon, told, until
 
 
 async def script(run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
@@ -274,3 +276,140 @@ async def test_an_export_goes_on_where_the_session_stood(world: World) -> None:
     assert kinds(events) == ["turn_opened", "message", "turn_ended"]
     assert events[0].turn == 5
     assert events[0].seq == json.loads(lines[-1])["entry"]["seq"] + 1
+
+
+# -- amid what goes on
+
+
+class Calling:
+    """A script that answers at once; "call" waits for the test within a call, "ask" for a person."""
+
+    def __init__(self) -> None:
+        self.begun, self.over = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, run: Run, history: ScriptedHistory) -> AsyncIterator[Step]:
+        text = said(history)
+        if text == "ask":
+            yield say("may I?", calls=["look"], gated=["look"])
+            yield pause((0, "look"))
+            return
+        if text == "call":
+            yield say("let me see", calls=["look"])
+            self.begun.set()
+            await self.over.wait()
+            yield call_tool(0, "look", "red")
+        async for step in answer(f"you said: {text}"):
+            yield step
+
+
+class Meddler:
+    """Lets something happen behind one of a store's reads, the first of which is 0."""
+
+    def __init__(self, store: SessionStore, at: int, act: Callable[[], Awaitable[object]]) -> None:
+        self._at, self._act = at, act
+        self._reads = itertools.count()
+        self.acted = False
+        for name in ("get", "entries", "effects", "turns"):
+            around(store, name, self._read)
+
+    async def _read(self, call: Callable[[], Awaitable[Any]], *_: Any) -> Any:
+        found = await call()
+        if next(self._reads) == self._at:
+            self.acted = True
+            await self._act()
+        return found
+
+
+async def a_turn_ends(runtime: Runtime, calling: Calling) -> None:
+    calling.over.set()
+    await becomes(runtime, TurnStatus.COMPLETED, 3)
+
+
+async def a_call_is_closed(runtime: Runtime, _: Calling) -> None:
+    await runtime.send("s", "on")
+
+
+async def it_is_reset(runtime: Runtime, _: Calling) -> None:
+    await runtime.reset("s")
+    await runtime.send("s", "anew")
+
+
+async def another_has_its_id(runtime: Runtime, _: Calling) -> None:
+    await runtime.delete("s")
+    for text in ("another", "more", "and more", "last"):
+        await runtime.send("s", text)
+
+
+HAPPENS: dict[Callable[[Runtime, Calling], Awaitable[None]], set[str]] = {
+    a_turn_ends: {"before", "after"},
+    a_call_is_closed: {"before", "after"},
+    it_is_reset: {"before", "refused"},
+    another_has_its_id: {"before", "refused"},
+}
+
+
+@pytest.mark.parametrize("happens", HAPPENS)
+async def test_whatever_happens_amid_an_export_it_is_of_one_moment_or_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, happens: Callable[[Runtime, Calling], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(transfer, "_PIECE", 2)
+    calling, outcomes = Calling(), set()
+    runtime = await world.runtime(calling)
+    for at in itertools.count():
+        calling.over.clear()
+        calling.begun.clear()
+        other = await world.runtime(calling)
+        await runtime.send("s", "one")
+        await runtime.send("s", "ask")
+        await runtime.cancel("s")
+        if happens is a_turn_ends:
+            await runtime.submit("s", "call")
+            await soon(calling.begun.wait())
+        await runtime.load(await exported(runtime), id="before")
+        meddler = Meddler(other.core.store, at, partial(happens, runtime, calling))
+        try:
+            await runtime.load(await exported(other), id="copy")
+        except SessionNotFound:
+            outcomes.add("refused")
+        else:
+            calling.over.set()
+            await runtime.load(await exported(runtime), id="after")
+            moments = [await told(runtime, name) for name in ("copy", "before", "after")]
+            assert moments[0] in moments[1:], at
+            outcomes.add("before" if moments[0] == moments[1] else "after")
+        await other.close()
+        for session in (await runtime.sessions()).sessions:
+            await runtime.delete(session.id)
+        if not meddler.acted:
+            break
+    assert at > 8
+    assert outcomes == HAPPENS[happens]
+
+
+async def test_calls_that_no_later_turn_could_close_have_results_in_a_copy(world: World) -> None:
+    runtime = await world.runtime(Calling(), on_interrupt=OnInterrupt.HOLD)
+    await runtime.send("s", "ask")
+    await runtime.cancel("s")
+    reached = asyncio.Event()
+
+    async def never(*_: Any) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    around(runtime.core.store, "append", never)
+    await runtime.submit("s", "two")
+    await soon(reached.wait())
+    await world.kill(runtime)  # the second turn is begun, and nothing of it written yet
+    runtime = await world.runtime(Calling(), on_interrupt=OnInterrupt.HOLD)
+    await runtime.chores.recover()
+    await becomes(runtime, TurnStatus.HELD, 2)
+    await until(lambda: not runtime._owners())
+    await runtime.discard("s")
+    assert [effect.status for effect in await runtime.effects("s")] == [EffectStatus.INTENDED]
+    lines = await exported(runtime)
+    await runtime.load(lines, id="copy")
+    assert (await exported(runtime, "copy"))[1:] == lines[1:]
+    await runtime.fork("s", new_id="fork")
+    for name in ("s", "copy", "fork"):
+        await runtime.send(name, "three")
+        assert ("tool", "look was not decided") in await told(runtime, name)
