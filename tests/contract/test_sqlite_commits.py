@@ -12,6 +12,7 @@ from typing import Any
 import apsw
 import pytest
 
+from sojourn.abc import TurnEnd
 from sojourn.errors import (
     OwnershipLost,
     RuntimeClosed,
@@ -20,10 +21,11 @@ from sojourn.errors import (
     StorageError,
     StorageUnavailable,
 )
+from sojourn.records import TurnStatus
 from sojourn.stores.sqlite import session_moves
 from sojourn.stores.sqlite.store import SqliteStore
 from sojourn.stores.sqlite.writer import MAX_BATCH, Operation, Writer
-from tests.contract.moves import ANN, COMPLETED, NOW, listed, opens, purge, talks, texts
+from tests.contract.moves import ANN, COMPLETED, NOW, call, listed, opens, purge, talks, texts
 
 
 @pytest.fixture
@@ -230,6 +232,37 @@ async def test_a_fork_that_is_given_up_is_there_whole_or_not_at_all(store: Sqlit
     else:
         await talks(store, "free", id="child")
     assert await store.entries(ANN, "s") == before
+
+
+@pytest.mark.parametrize("gone", ["deleted", "reset", "another"])
+async def test_a_fork_of_what_goes_before_it_is_done_is_refused(store: SqliteStore, gone: str) -> None:
+    owner = await opens(store)
+    await owner.write("calls", started=[call(owner)])
+    await owner.write(end=TurnEnd(TurnStatus.CANCELLED, "stopped"))
+    writer = writer_of(store)
+    submitted = writer.submit
+
+    async def go() -> None:
+        await (store.reset(ANN, "s", NOW) if gone == "reset" else store.delete(ANN, "s"))
+        if gone == "another":
+            await talks(store, "anew")
+        await purge(store)
+
+    async def late(operation: Operation[Any]) -> Any:
+        writer.submit = submitted  # type: ignore[method-assign]
+        await go()
+        return await submitted(operation)
+
+    writes = iter([submitted, submitted])  # it is begun, and all is copied
+
+    def counting(operation: Operation[Any]) -> Any:
+        return next(writes, late)(operation)
+
+    writer.submit = counting  # type: ignore[method-assign]
+    with pytest.raises(SessionNotFound):
+        await store.fork(ANN, "s", "child", at=None, title=None, now=NOW)
+    await purge(store)
+    assert await listed(store) == ([] if gone == "deleted" else ["s"])
 
 
 async def test_another_process_that_keeps_the_lock_is_told_and_waited_for(store: SqliteStore, tmp_path: Path) -> None:

@@ -226,17 +226,23 @@ def _cut(connection: apsw.Connection, parent: SessionRow, at: int | None) -> int
 
 def copy_piece(connection: apsw.Connection, copy: Copy, after: int) -> int:
     """Copy the entries behind `after`; returns how far it came."""
-    source = rows.find(connection, copy.source.user, copy.source.id)
-    if (source.key, source.first) != (copy.source.key, copy.source.first):
-        raise SessionNotFound(copy.source.id)  # deleted or reset meanwhile
-    upto = min(after + PIECE, copy.cut)
+    _check_source(connection, copy)
+    source, upto = copy.source, min(after + PIECE, copy.cut)
     connection.execute(SQL["copy_log"], (copy.child.key, source.key, after, upto))
     connection.execute(SQL["copy_search"], (source.user, copy.child.key, after, upto))
     return upto
 
 
+def _check_source(connection: apsw.Connection, copy: Copy) -> None:
+    """Raise SessionNotFound where what is copied was deleted or reset meanwhile, and may be purged already."""
+    source = rows.find(connection, copy.source.user, copy.source.id)
+    if (source.key, source.first) != (copy.source.key, copy.source.first):
+        raise SessionNotFound(copy.source.id)
+
+
 def finish_fork(connection: apsw.Connection, copy: Copy, new_id: str, title: str | None, now: int) -> SessionRow:
     """Make the whole copy reachable."""
+    _check_source(connection, copy)
     late = _add_late_results(connection, copy)
     messages, turns = one(connection, "copied", copy.child.key)
     connection.execute(SQL["copy_open_effects"], (copy.child.key, copy.source.key, copy.source.first, copy.cut))
