@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from sojourn.cli import tables
+from sojourn.cli import finding, tables
 from sojourn.cli.times import moment
-from sojourn.records import Session, SessionStatus
+from sojourn.records import Page, Session, SessionStatus
+from sojourn.sessions.scope import Scope
 from tests.cli.kit import ids, invoke, printed, sojourn, terminal
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -166,7 +168,7 @@ def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(home: Path) -
     ("id", "code", "sentence"),
     [
         ("osl", 1, "error: no session 'osl'; did you mean oslo-0000?"),
-        ("greece-", 1, "error: no session 'greece-', and several begin so: greece-2, greece-1"),
+        ("greece-", 1, "error: no session 'greece-', and several begin so: greece-1, greece-2"),
         ("nobody", 1, "error: no session 'nobody'; `sojourn sessions list` shows those there are"),
         ("a b", 2, "error: session id: found 'a b', expected 1 to 128 characters"),
     ],
@@ -176,6 +178,23 @@ def test_an_unknown_id_is_one_sentence(home: Path, command: str, id: str, code: 
     done = invoke("sessions", command, id)
     assert (done.exit_code, done.stdout) == (code, "")
     assert sentence in done.stderr
+
+
+def test_several_that_begin_so_are_noticed_also_while_they_are_spoken_in(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Scope.sessions
+
+    async def meanwhile(scope: Scope, **wanted: Any) -> Page:
+        page = await listed(scope, **wanted)
+        await scope.rename("greece-1", "moved")
+        return page
+
+    monkeypatch.setattr(Scope, "sessions", meanwhile)
+    monkeypatch.setattr(finding, "_PAGE", 1)
+    done = invoke("sessions", "delete", "greece-", "--yes")
+    assert done.exit_code == 1
+    assert "several begin so: greece-1, greece-2" in done.stderr
 
 
 # -- reading one

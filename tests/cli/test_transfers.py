@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sojourn.cli import transfers
+from sojourn.cli import finding, transfers
+from sojourn.sessions.scope import Scope
 from tests.cli.kit import ids, invoke, printed, sojourn, terminal
 
 ELSEWHERE = ("--storage", "sqlite:///other.db")
@@ -41,6 +43,21 @@ def test_every_session_goes_to_a_folder_and_back(home: Path) -> None:
     assert invoke("sessions", "export", "--all", "again", *ELSEWHERE).exit_code == 0
     for file in Path("backup").iterdir():
         assert (Path("again") / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_session_that_is_spoken_in_meanwhile_is_among_all(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = ids(printed("sessions", "list", "--json")["sessions"])
+    write = transfers._write
+
+    async def meanwhile(scope: Scope, id: str, *how: Any, **more: Any) -> None:
+        await write(scope, id, *how, **more)
+        for other in reversed(listed):
+            await scope.rename(other, "moved")
+
+    monkeypatch.setattr(transfers, "_write", meanwhile)
+    monkeypatch.setattr(finding, "_PAGE", 1)
+    assert invoke("sessions", "export", "--all", "backup").exit_code == 0
+    assert sorted(file.stem for file in Path("backup").iterdir()) == sorted(listed)
 
 
 def test_a_file_is_replaced_only_by_force(home: Path) -> None:

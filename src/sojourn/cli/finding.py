@@ -8,7 +8,7 @@ from typing import Any
 
 from sojourn.cli.exits import Refusal
 from sojourn.errors import SessionNotFound
-from sojourn.records import Session
+from sojourn.records import Session, SessionOrder
 from sojourn.sessions.scope import Scope
 
 #: A beginning this short is more likely a slip than meant, characters.
@@ -26,7 +26,8 @@ async def find(scope: Scope, text: str) -> Session:
     try:
         return await scope.get(text)
     except SessionNotFound:
-        found = await beginning(scope, text, _NAMED + 1)
+        # by what does not change: in a list by activity one that is spoken in meanwhile would be passed over
+        found = await beginning(scope, text, _NAMED + 1, order=SessionOrder.ID)
     if not found:
         raise Refusal(f"no session {text!r}; `sojourn sessions list` shows those there are")
     if len(found) > 1:
@@ -44,11 +45,13 @@ async def find_all(scope: Scope, texts: Sequence[str]) -> list[Session]:
     return list(found.values())
 
 
-async def beginning(scope: Scope, prefix: str, most: int, *, among: int | None = None) -> list[Session]:
-    """At most `most` sessions whose ids begin so, newest activity first; of the newest `among`, if given."""
+async def beginning(
+    scope: Scope, prefix: str, most: int, *, among: int | None = None, order: SessionOrder = SessionOrder.ACTIVITY
+) -> list[Session]:
+    """At most `most` sessions whose ids begin so, newest activity first or as said; of the first `among`, if given."""
     found: list[Session] = []
     seen = 0
-    async with aclosing(every(scope)) as sessions:
+    async with aclosing(every(scope, order=order)) as sessions:
         async for session in sessions:
             seen += 1
             if session.id.startswith(prefix):

@@ -17,7 +17,7 @@ from sojourn.cli.notes import errors, tell
 from sojourn.cli.place import Place, opened
 from sojourn.cli.shapes import session_shape
 from sojourn.errors import ExportInvalid, SessionExists, SessionNotFound, SojournError
-from sojourn.records import Session
+from sojourn.records import Session, SessionOrder
 from sojourn.sessions.scope import Scope
 
 #: What is shorter than this needs no progress bar: sessions, messages of one, bytes of a file.
@@ -57,7 +57,8 @@ async def export_all(place: Place, folder: Path, *, force: bool) -> int:
             total += 1
         _make(folder)
         with _progress(f"export to {folder}", total, show=total >= LONG_LIST) as advance:
-            async for session in every(open_.scope):
+            # by what does not change: one that is spoken in meanwhile would move out of a list by activity
+            async for session in every(open_.scope, order=SessionOrder.ID):
                 try:
                     await _write(open_.scope, session.id, folder / f"{session.id}{SUFFIX}", _still, force=force)
                 except SessionNotFound:
