@@ -14,6 +14,7 @@ import apsw
 import pytest
 
 from sojourn.abc import Hits
+from sojourn.errors import RuntimeClosed
 from sojourn.stores.sqlite import searching
 from sojourn.stores.sqlite.rows import SQL
 from sojourn.stores.sqlite.schema import connect, migrate
@@ -147,6 +148,34 @@ async def test_a_search_that_takes_long_holds_up_no_other_read(tmp_path: Path, m
         assert len(await store.entries(ANN, "s")) == 3
         over.set()
         assert [hits.total for hits in await asyncio.gather(*searches)] == [0] * 5
+
+
+async def test_searches_that_wait_for_another_do_not_hold_up_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, over = threading.Event(), threading.Event()
+    calls: list[int] = []
+
+    def waits(*_: Any, **__: Any) -> Hits:
+        calls.append(1)
+        begun.set()
+        assert over.wait(10)
+        return Hits([], 0, exact=True, next=None)
+
+    monkeypatch.setattr(searching, "messages", waits)
+    async with opened(tmp_path) as store, asyncio.timeout(10):
+        await talks(store, "walrus")
+        searches = [asyncio.ensure_future(store.search(ANN, "walrus")) for _ in range(5)]
+        while not begun.is_set():
+            await store.get(ANN, "s")
+        closing = asyncio.ensure_future(store.close())
+        while store._searchers is not None:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0)
+        over.set()
+        found = await asyncio.gather(*searches, return_exceptions=True)
+        await closing
+    assert [type(one) for one in found] == [Hits, *[RuntimeClosed] * 4]
+    assert len(calls) == 1
 
 
 @asynccontextmanager

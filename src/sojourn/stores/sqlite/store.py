@@ -153,7 +153,14 @@ class SqliteStore(SessionStore):
         pool = self._searchers if search else self._readers
         if pool is None:
             raise RuntimeClosed
-        return await asyncio.get_running_loop().run_in_executor(pool, self._snapshot, operation)
+        run = self._search if search else self._snapshot
+        return await asyncio.get_running_loop().run_in_executor(pool, run, operation)
+
+    def _search(self, operation: Operation[T]) -> T:
+        """As `_snapshot`, on the searcher's thread: what still waits there when the store is closed is not begun."""
+        if self._searchers is None:
+            raise RuntimeClosed
+        return self._snapshot(operation)
 
     def _snapshot(self, operation: Callable[[apsw.Connection], T]) -> T:
         """Run a read on this thread's connection, all of it as of one moment."""
