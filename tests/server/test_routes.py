@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sojourn.server.service import Options
 from tests.server.kit import SOON, Served, becomes, served
 from tests.server.scripts import Door, asking, tool_turn
 from tests.server.shapes import ANSWER, APPROVAL, HISTORY, QUEUED, SESSION, SESSION_DETAIL, SESSION_LOADED, check
+from tests.unit.sessions.kit import around
 
 
 async def get(server: Served, path: str, **more: Any) -> Any:
@@ -88,6 +90,27 @@ async def test_a_session_has_an_etag_that_saves_reading_and_guards_writing() -> 
     assert (refused.status_code, refused.json()["code"]) == (412, "session_changed")
     assert changed.json()["session"]["title"] == "New"
     assert changed.headers["etag"] == renamed.headers["etag"]
+
+
+async def test_any_state_of_a_session_may_be_meant_also_while_it_changes() -> None:
+    async with served() as server:
+        await ask(server)
+        store = server.runtime.core.store
+
+        async def moves_on(call: Callable[[], Awaitable[Any]], *_: Any) -> Any:
+            await store.change_state("local", "s", "{}", server.runtime.core.clock.now_ms() + 1000)
+            return await call()
+
+        around(store, "rename", moves_on)
+        titles = {"*": "New", '"other"': "Newer"}
+        answers = [
+            (await server.client.patch("/api/sessions/s", json={"title": title}, headers={"If-Match": tag})).status_code
+            for tag, title in titles.items()
+        ]
+        missing = await server.client.patch("/api/sessions/t", json={"title": "New"}, headers={"If-Match": "*"})
+        assert (await get(server, "/api/sessions/s"))["session"]["title"] == "New"
+    assert answers == [200, 412]
+    assert missing.status_code == 404
 
 
 async def test_history_is_all_or_a_window_of_it() -> None:
