@@ -80,8 +80,8 @@ def usage_json(usage: Mapping[str, Usage]) -> str:
     return _compact({model: found.to_json() for model, found in usage.items()}) if usage else "{}"
 
 
-def encode_content(content: Content) -> tuple[str, str]:
-    """The body and the text of an entry with this content; raises InvalidInput, ContentTooLarge."""
+def encode_content(content: Content, *, bounded: bool = True) -> tuple[str, str]:
+    """The body and the text of an entry with this content; raises InvalidInput, and ContentTooLarge if `bounded`."""
     if isinstance(content, str):
         if not content.strip():
             raise InvalidInput("content", content, "text that is not blank, or parts")
@@ -98,7 +98,7 @@ def encode_content(content: Content) -> tuple[str, str]:
         size = len(body.encode()) + len(text.encode())
     except UnicodeEncodeError as error:
         raise InvalidInput("content", error.object[error.start : error.end], "text that can be encoded") from error
-    if size > MAX_CONTENT_BYTES:
+    if bounded and size > MAX_CONTENT_BYTES:
         raise ContentTooLarge(size, MAX_CONTENT_BYTES)
     if "\x00" in text:
         raise InvalidInput("content", "a NUL character", "text without NUL characters")

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sojourn.abc import Run, SessionStore, Step
-from sojourn.errors import ExportInvalid, InvalidSessionId, SessionExists, SessionNotFound
+from sojourn.errors import ContentTooLarge, ExportInvalid, InvalidSessionId, SessionExists, SessionNotFound
 from sojourn.records import EffectStatus, OnInterrupt, TurnStatus
-from sojourn.sessions import transfer
+from sojourn.sessions import transfer, views
 from sojourn.sessions.runtime import Runtime
 from sojourn.stores.memory import MemoryStore
 from sojourn.testing import ScriptedEngine, ScriptedHistory, answer, call_tool, feedback, pause, say
@@ -276,6 +276,23 @@ async def test_an_export_goes_on_where_the_session_stood(world: World) -> None:
     assert kinds(events) == ["turn_opened", "message", "turn_ended"]
     assert events[0].turn == 5
     assert events[0].seq == json.loads(lines[-1])["entry"]["seq"] + 1
+
+
+async def test_inputs_that_became_one_turn_may_be_large_together(
+    world: World, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "MAX_CONTENT_BYTES", 100)
+    runtime = await world.runtime(stage)
+    await runtime.submit("s", "wait")
+    await stage.began("wait")
+    for letter in "ab":
+        await runtime.follow_up("s", letter * 90)
+    stage.let("wait")
+    await becomes(runtime, TurnStatus.COMPLETED, 2)
+    await runtime.load(await exported(runtime), id="copy")
+    assert await runtime.history("copy") == await runtime.history("s")
+    with pytest.raises(ContentTooLarge):
+        await runtime.send("copy", "a" * 110)
 
 
 # -- amid what goes on
