@@ -35,9 +35,16 @@ class Feed:
     """One session's events, for as long as somebody subscribes or a turn runs."""
 
     def __init__(
-        self, clock: Clock, read: Callable[[int], Awaitable[Sequence[Entry]]], on_idle: Callable[[Feed], None]
+        self,
+        clock: Clock,
+        read: Callable[[int], Awaitable[Sequence[Entry]]],
+        on_idle: Callable[[Feed], None],
+        *,
+        over: bool = False,
     ) -> None:
         self._clock = clock
+        #: Whether nothing is published any more: whoever comes now reads what is stored, and ends.
+        self._over = over
         self._read = read
         self._on_idle = on_idle
         self._subscriptions: dict[Subscription, None] = {}
@@ -76,6 +83,12 @@ class Feed:
         self._running = running
         if self.idle:
             self._on_idle(self)
+
+    def turn_to(self, key: int) -> None:
+        """What is published from here on is of this session: who follows another one, which had its id, has to look."""
+        for subscription in self._subscriptions:
+            if subscription.key not in {None, key}:
+                subscription.catch_up()
 
     def begin(self, turn: int, attempt: int, seq: int) -> None:
         """An attempt begins behind the durable event `seq`: from here its text counts."""
@@ -130,16 +143,25 @@ class Feed:
             subscription.finish(kind)
 
     def subscribe(
-        self, position: Position, backlog: Sequence[Entry] | None = None, check: Check | None = None
+        self,
+        position: Position,
+        backlog: Sequence[Entry] | None = None,
+        check: Check | None = None,
+        key: int | None = None,
     ) -> Subscription:
-        """Events behind a position; `backlog` is what follows it where the caller knows, else storage is asked.
+        """Events of session `key` behind a position; `backlog` is what follows it where the caller knows.
 
-        `check` is awaited after each look into storage, and raises where that shows another session by now.
+        Else storage is asked. `check` is awaited after each look into storage, and raises where that shows another
+        session by now.
         """
+        if backlog and self._seq > backlog[-1].seq:
+            backlog = None  # more was published since the caller knew
         if self._text is not None and self._pacing is None:
             self._text.told = self._text.length
-        subscription = Subscription(self, position, backlog, check)
+        subscription = Subscription(self, position, backlog, check, key)
         self._subscriptions[subscription] = None
+        if self._over:
+            subscription.finish()
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -206,6 +228,7 @@ class Feeds:
     def __init__(self, clock: Clock, store: SessionStore) -> None:
         self._clock, self._store = clock, store
         self._feeds: dict[tuple[str, str], Feed] = {}
+        self._over = False
 
     def __call__(self, name: tuple[str, str]) -> Feed:
         """The session's feed."""
@@ -215,7 +238,7 @@ class Feeds:
             async def read(after: int) -> Sequence[Entry]:
                 return await self._store.entries(*name, after=after, limit=READ_AHEAD, size=READ_SIZE)
 
-            found = self._feeds[name] = Feed(self._clock, read, lambda feed: self._discard(name, feed))
+            found = self._feeds[name] = Feed(self._clock, read, lambda feed: self._discard(name, feed), over=self._over)
         return found
 
     def end(self, name: tuple[str, str], kind: EventKind | None) -> None:
@@ -232,7 +255,8 @@ class Feeds:
             await asyncio.sleep(0.005)
 
     def end_all(self) -> None:
-        """Nothing is published any more."""
+        """Nothing is published any more, also to those who come later."""
+        self._over = True
         for name in list(self._feeds):
             self.end(name, None)
 

@@ -86,7 +86,7 @@ async def follow_turn(core: Core, name: Name, ticket: Ticket, after: Position) -
     # a place behind all that is stored is of another session, which had this id before
     position = after if start < after.seq <= accepted.session.version else Position(start)
     feed = core.feeds(name)
-    subscription = feed.subscribe(position, list(accepted.tail[-1:]) or None, check)
+    subscription = feed.subscribe(position, list(accepted.tail[-1:]) or None, check, accepted.session.key)
     if end is None:
         subscription.finish_stored()
     else:
@@ -106,6 +106,8 @@ async def follow_turn(core: Core, name: Name, ticket: Ticket, after: Position) -
         yield await _gone(core, name, accepted.session.key, turn.turn, seq)
     finally:
         subscription.close()
+        if end is not None:
+            end.cancel()  # or it would hold all this for as long as the turn lasts
 
 
 def _terminal(turn: TurnRow, end: asyncio.Future[Outcome] | None, seq: int) -> Event:
@@ -158,7 +160,7 @@ async def watch(core: Core, name: Name, after: int | str | None) -> AsyncGenerat
     async def check() -> None:
         await feed.together(("same", row.key), lambda: _check_same(core, name, row.key))
 
-    subscription = feed.subscribe(position, check=check)
+    subscription = feed.subscribe(position, check=check, key=row.key)
     try:
         async for event in _events(core, name, feed, subscription):
             yield event

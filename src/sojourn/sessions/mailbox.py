@@ -172,7 +172,14 @@ class Mailbox:
             # deleted by another process and created anew by this input: nothing of the old one may be told
             self._live.history, self._live.state = self._core.engine.history(), EMPTY
         self._live.take(got)
-        self._feed.publish(got.tail)
+        feed = self._core.feeds(self._live.name)
+        if feed is not self._feed:
+            # deleted in this process and begun anew by this input: who follows it is not where the old one's were
+            feed.run(running=True)
+            self._feed.run(running=False)
+            self._feed = feed
+        feed.turn_to(got.session.key)
+        feed.publish(got.tail)
 
     def _opened(self) -> None:
         if self.opening is not None and not self.opening.done():

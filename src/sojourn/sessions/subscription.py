@@ -41,9 +41,16 @@ class Subscription:
     """
 
     def __init__(
-        self, feed: Source, position: Position, backlog: Sequence[Entry] | None, check: Check | None = None
+        self,
+        feed: Source,
+        position: Position,
+        backlog: Sequence[Entry] | None,
+        check: Check | None = None,
+        key: int | None = None,
     ) -> None:
         self._feed, self._check = feed, check
+        #: Which session it follows: another may have its id later.
+        self.key = key
         self._position = position
         #: How many tries of the step behind the position were told of.
         self._tries = 0
@@ -130,6 +137,10 @@ class Subscription:
             else:
                 item = self._queue.popleft()
                 self._size -= item.size
+                if isinstance(item, Entry) and item.seq > self._position.seq + 1:
+                    # what is between was stored by somebody who did not say so here; so is this one
+                    self._behind = True
+                    continue
                 for found in self._take(item):
                     yield found
 
