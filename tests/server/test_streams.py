@@ -86,6 +86,26 @@ async def test_a_stream_may_end_where_its_turn_waits() -> None:
     assert names(found)[-1] == "run:waiting"
 
 
+async def test_who_comes_back_to_a_turn_that_waits_is_told_only_what_comes_next() -> None:
+    async with served(asking) as server:
+        key = {"Idempotency-Key": "k"}
+        found = await say(server, "mail her", params={"until": "waiting"}, headers=key)
+        asked, waiting = found[-2:]
+        assert (asked.name, asked.id) == ("approval:request", waiting.id)
+        body, place = {"content": "mail her", "sessionId": "s"}, {**key, "Last-Event-ID": waiting.id or ""}
+        rest = list[Block]()
+        async with server.client.stream("POST", "/api/message-stream", json=body, headers=place) as response:
+            async with asyncio.timeout(SOON):
+                async for block in blocks(response):
+                    rest.append(block)
+                    if block.name == "run:waiting":
+                        decision = {"status": "approved"}
+                        await server.client.post(f"/api/approvals/{asked.data['approvalId']}", json=decision)
+    assert names(rest) == [
+        "run:waiting", "approval:response", "tool:running", "llm:tool-result", "llm:response", "run:complete",
+    ]  # fmt: skip
+
+
 async def test_a_failed_turn_ends_with_an_error_and_its_end() -> None:
     async with served(failing) as server:
         found = await say(server, "hello")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from starlette.types import Message
 
 from sojourn import Sojourn
 from sojourn.abc import Entry, Run, Step
-from sojourn.records import Event
+from sojourn.records import Event, EventKind, Role
+from sojourn.records import Message as Said
+from sojourn.server.connections import Connection as Taking
 from sojourn.server.connections import Stalls
 from sojourn.server.events import Translator
 from sojourn.server.service import Options
@@ -26,6 +29,8 @@ from tests.server.kit import SOON, Block, Served, served, until
 from tests.server.scripts import tool_turn
 
 WATCHERS, TURNS = 40, 5
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -243,7 +248,7 @@ class Connection:
     """What a server knows of one."""
 
     def __init__(self, waiting: int, *, paused: bool = True) -> None:
-        self.waiting, self.write_paused = waiting, paused
+        self.waiting, self.write_paused, self.taken = waiting, paused, 0
 
     @property
     def flow(self) -> Connection:
@@ -269,3 +274,53 @@ def test_a_slow_connection_is_no_stalled_one() -> None:
     stalled.write_paused = True
     assert stalls.look([slow, stalled, fine], 100) == []
     assert stalls.look([stalled, fine], 160) == [stalled]
+
+
+def test_a_connection_that_takes_all_that_waits_as_fast_as_it_is_written_is_no_stalled_one() -> None:
+    stalls, steady = Stalls(60), Connection(20_000)
+    assert stalls.look([steady], 0) == []
+    for second in range(1, 300):
+        steady.waiting, steady.taken = 90_000, second  # taken and written anew, and never so little as at first
+        assert stalls.look([steady], second) == []
+    assert stalls.look([steady], 400) == [steady]
+
+
+async def test_a_connection_says_how_often_it_took_what_waited() -> None:
+    async with served(large) as server, asyncio.timeout(SOON):
+        for number in range(40):
+            await server.runtime.send("s", f"message {number}")
+        async with server.client.stream("GET", "/api/sessions/s/history") as response:
+            (connection,) = server.server.server_state.connections
+            await response.aread()
+        assert isinstance(connection, Taking)
+        assert connection.taken > 0
+
+
+def text_event(seq: int, offset: int) -> Event:
+    return Event(kind=EventKind.TEXT, id=f"{seq}.1.{offset}", seq=seq, turn=1, text="word ")
+
+
+def test_what_is_kept_for_others_does_not_grow_with_the_answer_or_for_nobody() -> None:
+    pieces = 5000
+    alone, shared = Translations("s"), Translations("s")
+    with alone.read(), shared.read(), shared.read():
+        for translations in (alone, shared):
+            translator = translations.begin()
+            tracemalloc.start()
+            for number in range(pieces):
+                _, translator = translations.translate(translator, text_event(1, 5 * number + 5), "")
+            used = tracemalloc.get_traced_memory()[0]
+            tracemalloc.stop()
+            assert used < (1_000_000 if translations is alone else 2_500_000)
+            message = Said(seq=2, turn=1, role=Role.ASSISTANT, text="word " * pieces + "and more", created=NOW)
+            event = Event(kind=EventKind.MESSAGE, id="2", seq=2, turn=1, text=message.text, message=message)
+            _, translator = translations.translate(translator, event, "")
+            sent, _ = translations.translate(translator, Event(kind=EventKind.STATE_CHANGED, id="3", seq=3, turn=1), "")
+            assert sent[0].data["content"] == "and more"
+
+
+async def test_a_session_that_is_gone_before_its_stream_begins_is_a_deleted_one() -> None:
+    async with Sojourn(ScriptedEngine(), storage="memory:") as runtime:
+        scope = runtime.for_user("local")
+        stream = session_stream(scope, "s", scope.watch("s"), Translations("s"), after=None)
+        assert [(sent.name, sent.data) async for sent in stream] == [("session:deleted", {"sessionId": "s"})]

@@ -17,6 +17,14 @@ from sojourn.server.errors import Problem, body_of
 class Connection(H11Protocol):
     """One that answers what is no HTTP in the shape of all errors."""
 
+    #: How often so much waited to be sent that no more might, and was taken.
+    taken = 0
+
+    def resume_writing(self) -> None:
+        """See asyncio: little is left of what waited."""
+        self.taken += 1
+        super().resume_writing()
+
     def send_400_response(self, msg: str) -> None:
         """See uvicorn, which calls it while it handles the error of its parser."""
         status = getattr(sys.exception(), "error_status_hint", 400)
@@ -26,15 +34,19 @@ class Connection(H11Protocol):
             self._refuse("bad_request", "what came is no HTTP/1.1 request")
 
     def give_up(self) -> None:
-        """The head of the next request does not come to its end."""
+        """The head of the next request does not come to its end, or the body of the last."""
         if self.conn.trailing_data[0]:
             self._refuse("request_timeout", "the request's head took too long")
         self.transport.close()
 
     @property
     def is_in_head(self) -> bool:
-        """Whether a request's head is awaited, and that not between two requests, for which there is a timer."""
-        return self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None
+        """Whether a request's head is awaited, or the rest of one that is answered already.
+
+        Not between two requests, for which there is a timer.
+        """
+        answered = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
+        return self.timeout_keep_alive_task is None and (answered or self.conn.their_state is h11.IDLE)
 
     def _refuse(self, code: str, sentence: str) -> None:
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:  # else an answer is on its way already
@@ -67,16 +79,17 @@ class Stalls:
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
-        #: By connection: how much waited when it last took something, bytes, and when that was.
-        self._waiting: dict[Any, tuple[int, float]] = {}
+        #: By connection: how far it was when it last took something, and when that was.
+        self._waiting: dict[Any, tuple[tuple[int, int], float]] = {}
 
     def look(self, connections: Iterable[Any], now: float) -> list[Any]:
         """Those that have taken nothing for too long, though as much waits as may."""
-        waiting: dict[Any, tuple[int, float]] = {}
+        waiting: dict[Any, tuple[tuple[int, int], float]] = {}
         for connection in connections:
             if getattr(getattr(connection, "flow", None), "write_paused", False):
-                size = connection.transport.get_write_buffer_size()
+                # of what is taken and written anew between two looks as much may wait as before
+                place = connection.taken, -connection.transport.get_write_buffer_size()
                 known = self._waiting.get(connection)
-                waiting[connection] = (size, now) if known is None or size < known[0] else known
+                waiting[connection] = (place, now) if known is None or place > known[0] else known
         self._waiting = waiting
         return [connection for connection, (_, since) in waiting.items() if now - since >= self._limit]

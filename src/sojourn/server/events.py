@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from sojourn.records import Approval, ApprovalStatus, Event, EventKind, Message, TurnStatus
 from sojourn.server import shapes
@@ -22,13 +22,31 @@ _NOBODY = "system_cancelled"
 _UNDECIDED = frozenset({ApprovalStatus.PENDING, ApprovalStatus.CANCELLED, ApprovalStatus.SUPERSEDED})
 
 
+class Pieces(NamedTuple):
+    """Text as it was sent: the last piece, and those before it, which many may share."""
+
+    before: Pieces | None
+    last: str
+
+    def joined(self) -> str:
+        """The whole of it."""
+        found, piece = [self.last], self.before
+        while piece is not None:
+            found.append(piece.last)
+            piece = piece.before
+        return "".join(reversed(found))
+
+
+_NONE = Pieces(None, "")
+
+
 class Translator:
     """One stream's events. Several that are made of one carry its id on the last, so that none is lost in between."""
 
     def __init__(self, session: str, *, named: bool, written: int | None = None) -> None:
         self._session, self._named = session, named
         #: What was sent of the answer that is being written; None where the reader came back amid it.
-        self._shown: list[str] | None = [] if written is None else None
+        self._shown: Pieces | None = _NONE if written is None else None
         #: How much of it the reader has, if that is of the try that is still written: told where more of it comes.
         self._written = written or 0
         self._goes_on = False
@@ -43,8 +61,7 @@ class Translator:
     def copy(self) -> Translator:
         """One that stands where this one does."""
         made = copy(self)
-        made._shown = None if self._shown is None else [*self._shown]  # noqa: SLF001 - of its own kind
-        made._asked = {**self._asked}  # noqa: SLF001
+        made._asked = {**self._asked}  # noqa: SLF001 - of its own kind
         return made
 
     def translate(self, event: Event, call_id: str = "") -> list[Sent]:
@@ -78,25 +95,25 @@ class Translator:
     # -- a turn
 
     def _opened(self, event: Event) -> list[Sent]:
-        self._begun, self._steps, self._shown = self._last, 0, []
+        self._begun, self._steps, self._shown = self._last, 0, _NONE
         said = event.message
         content = (list(said.parts) or said.text) if said is not None else event.text
         return [self.sent("llm:thinking", turn=event.turn, input=content)]
 
     def _text(self, event: Event) -> list[Sent]:
         if self._shown is not None:
-            self._shown.append(event.text)
+            self._shown = Pieces(self._shown, event.text)
         self._written, self._goes_on = int(event.id.rpartition(".")[2]), True
         return [self.sent("llm:chunk", chunkType="text", content=event.text)]
 
     def _rest(self, event: Event) -> list[Sent]:
         """What of an answer's text was never sent as pieces: whoever puts pieces together gets the whole of it."""
-        shown, self._shown = self._shown, []
+        shown, self._shown = self._shown, _NONE
         text = event.message.text if event.message is not None else event.text
         if shown is None and not (self._goes_on and self._written == len(text)):
             # it may have been written anew since: what the reader has of it may be of another text
             return [*self._dropped(event), self.sent("llm:chunk", chunkType="text", content=text)]
-        if shown is None or not text.startswith(before := "".join(shown)) or text == before:
+        if shown is None or not text.startswith(before := shown.joined()) or text == before:
             return []
         return [self.sent("llm:chunk", chunkType="text", content=text[len(before) :])]
 
@@ -202,11 +219,11 @@ class Translator:
     # -- what Dexto has no event for
 
     def _dropped(self, event: Event) -> list[Sent]:
-        self._shown = []
+        self._shown = _NONE
         return [self.sent("llm:chunk-dropped", turn=event.turn)]
 
     def _retried(self, event: Event) -> list[Sent]:
-        self._shown = []
+        self._shown = _NONE
         return [self.sent("llm:retrying", error=event.text, context="model request", turn=event.turn)]
 
     def _feedback(self, event: Event) -> list[Sent]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from sojourn.errors import RuntimeClosed, SojournError
+from sojourn.errors import RuntimeClosed, SessionNotFound, SojournError
 from sojourn.records import Approval, Event, EventKind, Message, TurnStatus
 from sojourn.server.calls import Calls
 from sojourn.server.errors import problem_of
@@ -48,9 +48,10 @@ async def session_stream(
 ) -> AsyncGenerator[Sent]:
     """A session's events until it is deleted or the server closes; translated once for all who watch it."""
     stream = _Stream(scope, session, named=False, after=after, shared=shared)
-    async with aclosing(stream.told(events, endless=True)) as told:
-        async for sent in told:
-            yield sent
+    with shared.read():
+        async with aclosing(stream.told(events, endless=True)) as told:
+            async for sent in told:
+                yield sent
 
 
 async def _whole_turn(
@@ -100,6 +101,9 @@ class _Stream:
                         yield sent
         except RuntimeClosed:
             yield self._closing()
+            return
+        except SessionNotFound:  # deleted before or between two looks at it
+            yield self._translator.sent("session:deleted")
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the reader is told that it is over
             for sent in self._broken(error):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from weakref import WeakValueDictionary
 
 from sojourn.records import Event, EventKind
@@ -21,6 +22,16 @@ class Translations:
         self._begin = Translator(session, named=False)
         # what a key is made of is kept with it, or another thing could get its number
         self._kept: Recent[tuple[Translator, Event, Sequence[Sent], Translator]] = Recent(MAX_KEPT)
+        self._readers = 0
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """One more reads them: only where there are several is anything kept."""
+        self._readers += 1
+        try:
+            yield
+        finally:
+            self._readers -= 1
 
     def begin(self) -> Translator:
         """For those who have seen nothing, and behind the end of each turn."""
@@ -35,9 +46,9 @@ class Translations:
         sent = then.translate(event, call_id)
         if event.kind is EventKind.TURN_ENDED:
             then = self._begin
-        self._kept.put(
-            key, (translator, event, sent, then), EACH + len(event.text) + sum(len(one.encoded) for one in sent)
-        )
+        if self._readers > 1:
+            size = EACH + len(event.text) + sum(len(one.encoded) for one in sent)
+            self._kept.put(key, (translator, event, sent, then), size)
         return sent, then
 
 
