@@ -255,6 +255,19 @@ async def test_a_second_head_that_does_not_end_is_given_up_as_well() -> None:
     assert b'"request_timeout"' in answer
 
 
+async def test_the_rest_of_a_request_that_is_answered_is_not_waited_for() -> None:
+    async with served(options=Options(body_timeout=0.2)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        writer.write(b"DELETE /api/nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
+        writer.write(b"a")
+        async with asyncio.timeout(SOON):
+            await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        assert not server.server.server_state.connections
+
+
 async def test_a_body_that_becomes_malformed_amid_an_answer_ends_the_connection() -> None:
     async with served() as server:
         head = "POST /api/message-stream HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -298,6 +311,7 @@ async def test_without_a_key_web_pages_of_elsewhere_change_nothing() -> None:
         refused(await post("/api/sessions", headers={"Origin": "https://example.org"}), 403, "origin_not_allowed")
         for host in ("example.org", "127.0.0.1.example.org", "10.0.0.1:8700", "[fe80::1]", "["):
             refused(await post("/api/sessions", headers={"Host": host}), 403, "host_not_allowed")
+        refused(await post("/api/sessions", headers={"Origin": "http://["}), 403, "origin_not_allowed")
         for host in ("localhost", "127.0.0.1:8700", "127.0.0.2:8700", "[::1]:8700"):
             assert (await server.client.get("/api/sessions", headers={"Host": host})).status_code == 200
         here = await post("/api/sessions", headers={"Origin": "http://localhost:3000"})

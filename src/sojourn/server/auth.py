@@ -48,7 +48,7 @@ class Gate:
         origin = headers.get("origin")
         if origin is None or scope["method"] in _SAFE or re.fullmatch(LOCAL_ORIGIN, origin):
             return None
-        if urlsplit(origin).netloc == headers.get("host"):
+        if origin.partition("://")[2] == headers.get("host"):
             return None
         return Refused(
             "origin_not_allowed", "web pages of other places may not do this; set SOJOURN_API_KEY to let them"
