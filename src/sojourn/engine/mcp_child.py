@@ -31,6 +31,8 @@ INHERITED = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "
 GOODBYE = 2.0
 #: Seconds for a process group to end after SIGTERM.
 TERMINATION = 2.0
+#: Seconds until we hear that a killed child has ended; a machine that is busy enough takes some.
+BURIAL = 10.0
 #: How much of these a child gets where we are being cancelled: everything ends, and waits for us.
 HURRY = 0.2
 #: Seconds for what a dead child still had in its pipe.
@@ -260,10 +262,11 @@ class _Child(asyncio.SubprocessProtocol):
         finally:
             if _there(group):
                 _signal(group, signal.SIGKILL)
-        if not self._exited.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TERMINATION):
-                    await self._exited.wait()
+            # also where we are being cancelled: what is not awaited stays a zombie, and its end is told to nobody
+            if not self._exited.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(BURIAL):
+                        await self._exited.wait()
 
     def forget(self) -> None:
         """Let go of the streams."""
