@@ -210,14 +210,16 @@ async def test_a_watch_ends_when_the_session_is_deleted_or_the_runtime_closes(wo
     runtime = await world.runtime()
     await runtime.send("a", "hi")
     await runtime.send("b", "hi")
-    watches = [asyncio.create_task(all_of(runtime.watch(name, after=0))) for name in ("a", "b")]
-    await until(lambda: len(runtime.core.feeds._feeds) == 2)
+    watches = [runtime.watch(name, after=0) for name in ("a", "b")]
+    # a thread reads what is stored: what comes later must not come before that
+    seen = [[await soon(anext(watch)) for _ in range(3)] for watch in watches]
+    rest = [asyncio.create_task(all_of(watch)) for watch in watches]
     await settle()
     await runtime.delete("a")
-    assert kinds(await soon(watches[0])) == ["turn_opened", "message", "turn_ended", "session_deleted"]
+    assert kinds([*seen[0], *await soon(rest[0])]) == ["turn_opened", "message", "turn_ended", "session_deleted"]
     await settle()
     await runtime.close()
-    assert kinds(await soon(watches[1]))[-1] == "turn_ended"
+    assert kinds([*seen[1], *await soon(rest[1])])[-1] == "turn_ended"
 
 
 async def test_a_watch_goes_on_over_a_reset(world: World) -> None:
