@@ -15,6 +15,7 @@ from sojourn.abc import DepsFactory, Engine, SessionStore
 from sojourn.clock import Clock
 from sojourn.errors import ConfigInvalid, InvalidInput
 from sojourn.records import BusyPolicy, OnInterrupt
+from sojourn.sessions.checks import one_of
 from sojourn.sessions.runtime import Runtime, Settings
 
 if TYPE_CHECKING:
@@ -57,9 +58,9 @@ class Sojourn(Runtime):
             max_sessions=max_sessions,
             session_ttl=session_ttl,
             admission_wait=admission_wait,
-            on_interrupt=_interrupt(on_interrupt),
+            on_interrupt=one_of("on_interrupt", on_interrupt, OnInterrupt),
             close_wait=close_wait,
-            busy=_busy(busy),
+            busy=one_of("busy", busy, BusyPolicy),
             max_inbox=max_inbox,
             approval_timeout=approval_timeout,
             forget_allowed=forget_allowed,
@@ -203,17 +204,3 @@ def _engine(agent: Agent[Any, Any] | Engine, deps: DepsFactory | None, clock: Cl
     from sojourn.engine.agent import PydanticAIEngine
 
     return PydanticAIEngine(agent, deps=deps, clock=clock)
-
-
-def _busy(value: BusyPolicy | str) -> BusyPolicy:
-    try:
-        return BusyPolicy(value)
-    except ValueError as error:
-        raise InvalidInput("busy", value, " or ".join(repr(str(policy)) for policy in BusyPolicy)) from error
-
-
-def _interrupt(value: OnInterrupt | str) -> OnInterrupt:
-    try:
-        return OnInterrupt(value)
-    except ValueError as error:
-        raise InvalidInput("on_interrupt", value, "'resume' or 'hold'") from error

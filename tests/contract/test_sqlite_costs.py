@@ -130,52 +130,51 @@ async def test_a_search_in_one_session_looks_at_what_was_said_while_it_was_spoke
         assert await search_steps(store, limit=1) > alone * 10
 
 
-async def test_a_search_that_takes_long_holds_up_no_other_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, over = threading.Event(), threading.Event()
+class Door:
+    """What every search waits at, once it has begun."""
 
-    def waits(*_: Any, **__: Any) -> Hits:
-        begun.set()
-        assert over.wait(10)
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.begun, self.over = threading.Event(), threading.Event()
+        self.came = 0
+        patch.setattr(searching, "messages", self._wait)
+
+    def _wait(self, *_: Any, **__: Any) -> Hits:
+        self.came += 1
+        self.begun.set()
+        assert self.over.wait(10)
         return Hits([], 0, exact=True, next=None)
 
-    monkeypatch.setattr(searching, "messages", waits)
+
+async def test_a_search_that_takes_long_holds_up_no_other_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door(monkeypatch)
     async with opened(tmp_path) as store, asyncio.timeout(10):
         await talks(store, "walrus")
         searches = [asyncio.ensure_future(store.search(ANN, "walrus")) for _ in range(5)]
-        while not begun.is_set():
+        while not door.begun.is_set():
             await store.get(ANN, "s")
         assert (await store.get(ANN, "s")).id == "s"
         assert len(await store.entries(ANN, "s")) == 3
-        over.set()
+        door.over.set()
         assert [hits.total for hits in await asyncio.gather(*searches)] == [0] * 5
 
 
 async def test_searches_that_wait_for_another_do_not_hold_up_closing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, over = threading.Event(), threading.Event()
-    calls: list[int] = []
-
-    def waits(*_: Any, **__: Any) -> Hits:
-        calls.append(1)
-        begun.set()
-        assert over.wait(10)
-        return Hits([], 0, exact=True, next=None)
-
-    monkeypatch.setattr(searching, "messages", waits)
+    door = Door(monkeypatch)
     async with opened(tmp_path) as store, asyncio.timeout(10):
         await talks(store, "walrus")
         searches = [asyncio.ensure_future(store.search(ANN, "walrus")) for _ in range(5)]
-        while not begun.is_set():
+        while not door.begun.is_set():
             await store.get(ANN, "s")
         closing = asyncio.ensure_future(store.close())
         while store._searchers is not None:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0)
-        over.set()
+        door.over.set()
         found = await asyncio.gather(*searches, return_exceptions=True)
         await closing
     assert [type(one) for one in found] == [Hits, *[RuntimeClosed] * 4]
-    assert len(calls) == 1
+    assert door.came == 1
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sojourn.abc import ApprovalRow, Ask, Entry, NewApproval, Verdict, approval_asked_body
 from sojourn.errors import ApprovalDecided, InvalidInput
 from sojourn.records import Approval, ApprovalStatus, EntryKind, Remember
-from sojourn.sessions.checks import printable
+from sojourn.sessions.checks import members_of, printable
 from sojourn.sessions.views import approval_of
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def approved(
     try:
         kept = None if remember is None else Remember(remember)
     except ValueError as error:
-        known = " or ".join(repr(str(one)) for one in Remember)
-        raise InvalidInput("remember", remember, f"{known}, or nothing") from error
+        raise InvalidInput("remember", remember, f"{members_of(Remember)}, or nothing") from error
     return Verdict(
         ApprovalStatus.APPROVED, printable("by", by, 256), core.clock.now_ms(), changed=_changed(arguments),
         remember=kept, remembered=str(uuid.uuid4()), fleeting=core.fleeting,

@@ -116,13 +116,14 @@ class Feed:
     def publish(self, entries: Sequence[Entry]) -> None:
         """Entries were stored."""
         text = self._text
-        items: list[Entry | Flush] = list(entries)
-        if text is not None and (text.length or text.tries):
-            items.insert(0, Flush(self._seq, text))
-        size = sum(item.size for item in items)
-        for subscription in self._subscriptions:
-            subscription.push(items, size)
-        self._tell()
+        if self._subscriptions:
+            items: list[Entry | Flush] = list(entries)
+            if text is not None and (text.length or text.tries):
+                items.insert(0, Flush(self._seq, text))
+            size = sum(item.size for item in items)
+            for subscription in self._subscriptions:
+                subscription.push(items, size)
+            self._tell()
         if entries:
             self._seq = entries[-1].seq
             if text is not None:

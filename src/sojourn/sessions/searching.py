@@ -9,7 +9,7 @@ from sojourn.abc import SEARCHED, HitRow
 from sojourn.clock import from_ms
 from sojourn.errors import InvalidInput
 from sojourn.records import Found, FoundSessions, Message, Role, SearchHit, SessionHit
-from sojourn.sessions.checks import whole_number
+from sojourn.sessions.checks import one_of, whole_number
 from sojourn.sessions.live import Core
 from sojourn.sessions.views import session_of
 
@@ -42,7 +42,7 @@ class Asked:
             checked_query(query),
             whole_number("limit", limit, 1, MAX_HITS),
             whole_number("offset", offset, 0, MAX_OFFSET),
-            None if role is None else _role(role),
+            None if role is None else one_of("role", role, Role),
             checked_cursor(after),
         )
 
@@ -54,13 +54,6 @@ def checked_query(query: object, *, empty: bool = False) -> str:
     if len(query) > MAX_QUERY:
         raise InvalidInput("query", f"{len(query):,} characters", f"at most {MAX_QUERY:,}")
     return query
-
-
-def _role(role: Role | str) -> Role:
-    try:
-        return Role(role)
-    except ValueError as error:
-        raise InvalidInput("role", role, ", ".join(Role)) from error
 
 
 def checked_cursor(after: object) -> str | None:

@@ -56,7 +56,7 @@ class Subscription:
         self._tries = 0
         self._queue: deque[Entry | Flush] = deque(backlog or ())
         #: How many characters are queued.
-        self._size = sum(entry.size for entry in self._queue if isinstance(entry, Entry))
+        self._size = sum(item.size for item in self._queue)
         self._behind = backlog is None
         self._doubt = position.attempt > 0
         self._ended = False

@@ -16,8 +16,6 @@ from sojourn.server.service import Caller
 
 router = APIRouter(prefix="/api", tags=["approvals"])
 
-_DENIED = {"denied": "denied", "cancelled": "cancelled"}
-
 
 @router.get("/approvals", response_model=wire.ApprovalList, response_model_exclude_unset=True, responses=may_fail(404))
 async def list_approvals(
